@@ -1,0 +1,1 @@
+"""The serving half of Winnow: it classifies products, queues the questions worth asking, and never loads torch."""

@@ -1,0 +1,102 @@
+"""From products to the named inputs of the graph: one product is encoded on arrival, a batch is collated from those.
+
+What each modality's numbers mean is left to the file of that modality.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.contracts import MODALITIES, Frozen, Product
+from service.features.categorical import CategoricalEncoding, category_ids
+from service.features.numerical import NumericalEncoding, numbers
+from service.features.text import TextEncoder, TextEncoding
+
+
+class Encoding(Frozen):
+    """All that encoding needs beside the fields; travels in the bundle as `encoding.json`."""
+
+    text: TextEncoding = TextEncoding()
+    categorical: CategoricalEncoding = CategoricalEncoding()
+    numerical: NumericalEncoding = NumericalEncoding()
+    image_size: int = 64  # pixels a side
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedProduct:
+    """One product as numbers, before padding."""
+
+    token_ids: list[int]
+    bag_ids: list[int]
+    bag_values: list[float]
+    category_ids: list[int]
+    numbers: NDArray[np.float32]
+    image: NDArray[np.uint8] | None
+    present: tuple[bool, ...]  # per modality of MODALITIES
+
+
+class Encoder:
+    """Encodes the products of one bundle's fields."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+        self._text = TextEncoder(encoding.text)
+
+    def encode(self, product: Product, image: NDArray[np.uint8] | None) -> EncodedProduct:
+        """Encode one product; `image` is its decoded picture, (image_size, image_size, 3), or None."""
+        token_ids, bag_ids, bag_values = self._text(product.texts)
+        categories = category_ids(self.encoding.categorical, product.categories)
+        has_number = not all(map(math.isnan, product.numbers))
+        return EncodedProduct(
+            token_ids=token_ids,
+            bag_ids=bag_ids,
+            bag_values=bag_values,
+            category_ids=categories,
+            numbers=numbers(self.encoding.numerical, product.numbers),
+            image=image,
+            present=(bool(token_ids), image is not None, bool(categories), has_number),
+        )
+
+
+def collate(products: Sequence[EncodedProduct]) -> dict[str, NDArray[Any]]:
+    """Pad encoded products to one batch of graph inputs.
+
+    Returns
+    -------
+    token_ids : (n, longest), int64, 0 is padding
+    bag_ids, bag_values : (n, longest bag), int64 and float32, 0 is padding
+    category_ids : (n, most values), int64, 0 is padding
+    numbers : (n, 2 n_numerical), float32
+    images : (n_images, size, size, 3), uint8, of the products that have one; one black image if none has
+    image_rows : (n_images,), int64: which row of the batch each image belongs to; n for the black one
+    present : (n, 4), float32, 1 where the product has the modality, in the order of `MODALITIES`
+    """
+    rows = [row for row, product in enumerate(products) if product.image is not None]
+    return {
+        "token_ids": _padded([product.token_ids for product in products], np.int64),
+        "bag_ids": _padded([product.bag_ids for product in products], np.int64),
+        "bag_values": _padded([product.bag_values for product in products], np.float32),
+        "category_ids": _padded([product.category_ids for product in products], np.int64),
+        "numbers": np.stack([product.numbers for product in products]),
+        "images": np.stack([image for product in products if (image := product.image) is not None] or [_black()]),
+        "image_rows": np.asarray(rows or [len(products)], dtype=np.int64),
+        "present": np.asarray([product.present for product in products], dtype=np.float32).reshape(-1, len(MODALITIES)),
+    }
+
+
+def _padded(rows: Sequence[Sequence[float]], dtype: type[np.generic]) -> NDArray[Any]:
+    longest = max(1, *map(len, rows))
+    padded = np.zeros((len(rows), longest), dtype=dtype)
+    for row, values in enumerate(rows):
+        padded[row, : len(values)] = values
+    return padded
+
+
+def _black() -> NDArray[np.uint8]:
+    return np.zeros((8, 8, 3), dtype=np.uint8)
