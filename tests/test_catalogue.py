@@ -1,0 +1,397 @@
+"""Catalogues are read as written, in every format, and refused with a message that names the place and the way out."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.contracts import Product
+from service.errors import CatalogueError
+from training.catalogue import check_images, open_catalogue
+from training.tables import BATCH_ROWS, write_table
+
+FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion"
+FORMATS = ("parquet", "jsonl", "csv")
+
+TOML = """
+name = "shop"
+[fields]
+id = "sku"
+text = ["title"]
+categorical = ["brand", { column = "path", separator = ">" }]
+numerical = ["price"]
+image = "photo"
+[train]
+products = "products.SUFFIX"
+merchant_labels = "labels.SUFFIX"
+"""
+PRODUCTS = {
+    "sku": ["007", "8"],
+    "title": ["Mug, large\nblue", None],
+    "brand": ["Kilnley", "Ravel"],
+    "path": ["Home > Kitchen", None],
+    "price": [12.5, None],
+    "photo": ["mug.png", None],
+}
+LABELS = {"sku": ["8", "007"], "home": [0, 1], "fragile": [None, 1]}
+OUTSIDE = "the path leads outside the catalogue; use one relative to the catalogue.toml, without '..'"
+
+
+def png(colour: str = "navy") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (6, 4), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_catalogue(
+    directory: Path,
+    suffix: str = "csv",
+    *,
+    products: Mapping[str, Sequence[object]] = PRODUCTS,
+    labels: Mapping[str, Sequence[object]] = LABELS,
+    toml: str = TOML,
+) -> Path:
+    (directory / "mug.png").write_bytes(png())
+    write_table(directory / f"products.{suffix}", products)
+    write_table(directory / f"labels.{suffix}", labels)
+    (directory / "catalogue.toml").write_text(toml.replace("SUFFIX", suffix))
+    return directory
+
+
+def message(directory: Path) -> str:
+    with pytest.raises(CatalogueError) as caught:
+        open_catalogue(directory).read("train")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_reads_the_same(tmp_path: Path, suffix: str) -> None:
+    make_catalogue(tmp_path, suffix)
+
+    catalogue = open_catalogue(tmp_path)
+    part = catalogue.read("train")
+
+    assert catalogue.taxonomy.classes == ("home", "fragile")
+    assert part.products[0] == Product(
+        "007", ("Mug, large\nblue",), (("Kilnley",), ("Home", "Kitchen")), (12.5,), png()
+    )
+    assert part.products[1].texts == ("",)
+    assert part.products[1].categories == (("Ravel",), ())
+    assert math.isnan(part.products[1].numbers[0])
+    assert part.products[1].image is None
+    assert part.merchant_labels is not None
+    assert part.merchant_labels.dtype == np.int8
+    assert part.merchant_labels.tolist() == [[1, 1], [0, -1]]
+    assert part.truth is None
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_records_are_what_the_feed_holds(tmp_path: Path, suffix: str) -> None:
+    make_catalogue(tmp_path, suffix)
+
+    records = list(open_catalogue(tmp_path / "catalogue.toml").records("train"))
+
+    assert records == [
+        {
+            "sku": "007",
+            "title": "Mug, large\nblue",
+            "brand": "Kilnley",
+            "path": "Home > Kitchen",
+            "price": 12.5,
+            "photo": png(),
+        },
+        {"sku": "8", "title": None, "brand": "Ravel", "path": None, "price": None, "photo": None},
+    ]
+
+
+texts = st.none() | st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+rows = st.tuples(
+    texts, texts, st.none() | st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([None, 0, 1])
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=st.lists(rows, min_size=1, max_size=8), suffix=st.sampled_from(FORMATS))
+def test_what_is_written_is_what_is_read(tmp_path: Path, table: list[tuple[object, ...]], suffix: str) -> None:
+    titles, brands, prices, answers = (list(column) for column in zip(*table, strict=True))
+    ids = [f"0{row}" for row in range(len(table))]
+    toml = TOML.replace('image = "photo"', "").replace(', { column = "path", separator = ">" }', "")
+    columns = {"sku": ids, "title": titles, "brand": brands, "price": prices}
+    make_catalogue(tmp_path, suffix, products=columns, labels={"sku": ids, "home": answers}, toml=toml)
+
+    catalogue = open_catalogue(tmp_path)
+    records = list(catalogue.records("train"))
+    labels = catalogue.read("train").merchant_labels
+
+    assert records == [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    assert labels is not None
+    assert labels[:, 0].tolist() == [-1 if answer is None else answer for answer in answers]
+
+
+def test_rows_beyond_the_first_batch_keep_their_order(tmp_path: Path) -> None:
+    n_rows = 2 * BATCH_ROWS + 3
+    ids = [str(row) for row in range(n_rows)]
+    products = {name: ids if name == "sku" else [cells[0]] * n_rows for name, cells in PRODUCTS.items()}
+    make_catalogue(tmp_path, products=products, labels={"sku": ids[::-1], "home": [row % 2 for row in range(n_rows)]})
+
+    part = open_catalogue(tmp_path).read("train")
+
+    assert [product.product_id for product in part.products] == ids
+    assert part.merchant_labels is not None
+    assert part.merchant_labels[:, 0].tolist() == [(n_rows - 1 - row) % 2 for row in range(n_rows)]
+
+
+@pytest.mark.parametrize("answers", [[True, False], ["true", "False"], ["1.0", "0.0"], [1.0, 0.0]])
+def test_labels_may_be_written_as_booleans_or_decimals(tmp_path: Path, answers: list[object]) -> None:
+    make_catalogue(tmp_path, "jsonl", labels={"sku": ["007", "8"], "home": answers})
+
+    labels = open_catalogue(tmp_path).read("train").merchant_labels
+
+    assert labels is not None
+    assert labels.tolist() == [[1], [0]]
+
+
+def test_lists_are_categories_and_integer_ids_are_text(tmp_path: Path) -> None:
+    columns = PRODUCTS | {"sku": [7, 8], "path": [["Home", "Kitchen"], []], "photo": [png(), b""]}
+    make_catalogue(tmp_path, "parquet", products=columns, labels={"sku": [7.0, 8.0], "home": [True, None]})
+
+    part = open_catalogue(tmp_path).read("train")
+
+    assert [product.product_id for product in part.products] == ["7", "8"]
+    assert [product.categories[1] for product in part.products] == [("Home", "Kitchen"), ()]
+    assert [product.image for product in part.products] == [png(), None]
+    assert part.merchant_labels is not None
+    assert part.merchant_labels.tolist() == [[1], [-1]]
+
+
+def test_numbers_that_are_not_finite_are_missing(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, products=PRODUCTS | {"price": ["inf", "NaN"]})
+
+    products = open_catalogue(tmp_path).read("train").products
+
+    assert all(math.isnan(product.numbers[0]) for product in products)
+
+
+def test_a_product_without_a_label_row_is_unknown_and_a_label_row_without_a_product_is_counted(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, labels={"sku": ["8", "9"], "home": [1, 1]})
+
+    part = open_catalogue(tmp_path).read("train")
+
+    assert part.merchant_labels is not None
+    assert part.merchant_labels.tolist() == [[-1], [1]]
+    assert part.n_unmatched_labels == 1
+
+
+def test_images_that_cannot_be_used_are_listed_with_a_reason(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, products=PRODUCTS | {"photo": ["mug.png", "gone.png"]})
+    (tmp_path / "mug.png").write_bytes(png()[:40])
+
+    part = open_catalogue(tmp_path).read("train")
+
+    assert part.products[1].image is None
+    assert check_images(part, 8) == [
+        ("8", "the file cannot be read (FileNotFoundError)"),
+        ("007", "the image cannot be decoded; send a complete JPEG, PNG or WebP"),
+    ]
+
+
+def test_threshold_settings_are_inherited_by_exceptions(tmp_path: Path) -> None:
+    table = """
+[thresholds]
+objective = "precision-floor"
+precision = 0.8
+[thresholds.classes.fragile]
+precision = 0.95
+[thresholds.classes.home]
+objective = "f-beta"
+beta = 2
+"""
+    make_catalogue(tmp_path, toml=TOML + table)
+
+    thresholds = open_catalogue(tmp_path).thresholds
+
+    assert (thresholds.of("fragile").objective, thresholds.of("fragile").precision) == ("precision-floor", 0.95)
+    assert (thresholds.of("home").objective, thresholds.of("home").beta) == ("f-beta", 2.0)
+    assert (thresholds.of("other").objective, thresholds.of("other").precision) == ("precision-floor", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"sku": ["7", "7"]}, "row 2, column 'sku': the id is that of row 1 again; give every row its own"),
+        ({"sku": ["7", None]}, "row 2, column 'sku': the id is null; give every row an id"),
+        ({"sku": ["7", " "]}, "row 2, column 'sku': the id is empty; give every row an id"),
+        (
+            {"price": ["1", "1,299"]},
+            "row 2, column 'price': holds text; a numerical column holds plain numbers such as 1299.90",
+        ),
+        (
+            {"photo": ["mug.png", "../mug.png"]},
+            f"row 2, column 'photo': {OUTSIDE}",
+        ),
+        (
+            {"photo": ["/etc/hosts", None]},
+            f"row 1, column 'photo': {OUTSIDE}",
+        ),
+    ],
+)
+def test_a_wrong_product_cell_is_named(tmp_path: Path, columns: dict[str, list[object]], expected: str) -> None:
+    make_catalogue(tmp_path, products=PRODUCTS | columns)
+
+    assert message(tmp_path) == f"products.csv, {expected}"
+
+
+def test_an_image_path_cannot_leave_by_a_link(tmp_path: Path) -> None:
+    outside = tmp_path / "secret.png"
+    outside.write_bytes(png())
+    inside = tmp_path / "shop"
+    inside.mkdir()
+    make_catalogue(inside, products=PRODUCTS | {"photo": ["link.png", None]})
+    (inside / "link.png").symlink_to(outside)
+
+    assert message(inside) == (
+        "products.csv, row 1, column 'photo': the path is a link that leads outside the catalogue; put the file inside"
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (
+            {"sku": ["007", "8"], "home": [1, 2]},
+            "row 2, column 'home': the label is text; use 1 for yes, 0 for no, and nothing for unknown",
+        ),
+        (
+            {"sku": ["8", "8"], "home": [1, 1]},
+            "row 2, column 'sku': the id is that of row 1 again; give every row its own",
+        ),
+    ],
+)
+def test_a_wrong_label_cell_is_named(tmp_path: Path, labels: dict[str, list[object]], expected: str) -> None:
+    make_catalogue(tmp_path, labels=labels)
+
+    assert message(tmp_path) == f"labels.csv, {expected}"
+
+
+def test_labels_of_other_products_are_refused(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, labels={"sku": ["x1", "x2"], "home": [1, 1]})
+
+    assert message(tmp_path) == "labels.csv: none of its ids is a product of this part; check the column 'sku'"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    make_catalogue(tmp_path)
+    (tmp_path / "labels.csv").unlink()
+
+    assert message(tmp_path) == f"labels.csv: there is no such file in {tmp_path}; correct the path in catalogue.toml"
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, products={name: cells for name, cells in PRODUCTS.items() if name != "price"})
+
+    assert message(tmp_path) == (
+        "products.csv: there is no column 'price', which [fields] names; it has sku, title, brand, path, photo"
+    )
+
+
+def test_label_tables_must_have_the_same_classes(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, toml=TOML + 'truth = "truth.csv"\n')
+    write_table(tmp_path / "truth.csv", {"sku": ["8"], "home": [1]})
+
+    assert message(tmp_path) == (
+        "truth.csv: the class 'fragile' is in only one of it and labels.csv; give all label tables the same classes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            'image = "photo"',
+            'foto = "photo"',
+            "unknown key 'foto' in [fields]; allowed are id, text, categorical, numerical, image",
+        ),
+        ("[train]", "[training]", "unknown key 'training'; allowed are name, fields, train, test, stream, thresholds"),
+        ('name = "shop"', "", "'name' is missing; add it"),
+        ("merchant_labels", "labels", "unknown key 'labels' in [train]; allowed are products, merchant_labels, truth"),
+        ('"title"', '"brand"', "fields: each column can have one meaning; listed more than once: brand"),
+        ('merchant_labels = "labels.csv"', "", "no part has labels; give at least one part merchant_labels or truth"),
+        (
+            "[train]",
+            "[thresholds]\nprecision = 0.8\n[train]",
+            'thresholds: objective = "f-beta" has no precision; remove it or change the objective',
+        ),
+        (
+            "[train]",
+            "[thresholds.classes.hom]\nbeta = 2\n[train]",
+            "[thresholds.classes] names 'hom', which is no class of the catalogue",
+        ),
+    ],
+)
+def test_a_wrong_catalogue_file_is_explained(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    make_catalogue(tmp_path, toml=TOML.replace("SUFFIX", "csv").replace(old, new))
+
+    assert message(tmp_path) == f"catalogue.toml: {expected}"
+
+
+def test_a_part_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    catalogue = open_catalogue(make_catalogue(tmp_path))
+
+    assert [catalogue.has(part) for part in ("train", "test", "stream")] == [True, False, False]
+    with pytest.raises(CatalogueError) as caught:
+        next(catalogue.records("stream"))
+    assert str(caught.value) == "the catalogue 'shop' has no stream part; add [stream] to its catalogue.toml"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "expected"),
+    [
+        ("parquet", b"PAR0", "products.parquet: not a readable Parquet file; write it anew or correct its suffix"),
+        ("jsonl", b'{"sku": "7"}\n\n{"sku"\n', "products.jsonl, row 2: not JSON; write one object a line"),
+        ("jsonl", b"[1]\n", "products.jsonl, row 1: not a JSON object; write one object a line"),
+        (
+            "csv",
+            b"sku,title,brand,path,price,photo\n7,a,b,c,1,\n8,a\n",
+            "products.csv, row 2: 2 cells where the header has 6; quote cells that hold a comma or a line break",
+        ),
+        (
+            "csv",
+            b"sku,title,brand,path,price,photo\n7,\xff,b,c,1,\n",
+            "products.csv, after row 0: not CSV in UTF-8; save it so, quotes doubled",
+        ),
+        ("csv", b"sku,sku\n", "products.csv: the column 'sku' stands there more than once; rename one of them"),
+        ("csv", b"", "products.csv: there is no column 'sku', which [fields] names; it has "),
+    ],
+)
+def test_a_damaged_table_is_refused(tmp_path: Path, suffix: str, content: bytes, expected: str) -> None:
+    make_catalogue(tmp_path, suffix)
+    (tmp_path / f"products.{suffix}").write_bytes(content)
+
+    assert message(tmp_path) == expected
+
+
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, toml=TOML.replace("products.SUFFIX", "products.xlsx"))
+
+    assert message(tmp_path) == "products.xlsx: the format is not known by its suffix; use .parquet, .jsonl, .csv"
+
+
+@pytest.mark.skipif(not FASHION.is_dir(), reason="the fashion catalogue is not beside this checkout")
+def test_the_fashion_catalogue_is_read_whole() -> None:
+    catalogue = open_catalogue(FASHION)
+
+    test = catalogue.read("test")
+
+    assert len(catalogue.taxonomy) == 49
+    assert test.truth is not None
+    assert test.truth.shape == (len(test.products), 49) == (5482, 49)
+    assert set(np.unique(test.truth)) == {-1, 0, 1}
+    assert 0.03 < np.mean([product.image is None for product in test.products]) < 0.07

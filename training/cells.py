@@ -1,0 +1,155 @@
+"""Single cells of a table, checked and brought to the type that their column should hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import CatalogueError
+
+UNKNOWN = -1  # the label that nobody gave
+
+_LABELS: dict[object, int] = {
+    None: UNKNOWN,
+    "": UNKNOWN,
+    1: 1,
+    0: 0,
+    "1": 1,
+    "0": 0,
+    "1.0": 1,
+    "0.0": 0,
+    "true": 1,
+    "false": 0,
+}
+
+
+class Place(NamedTuple):
+    """Where a cell stands; rows count from 1, the header of a CSV not included."""
+
+    path: Path
+    column: str
+    row: int
+
+    def error(self, problem: str) -> CatalogueError:
+        """An error that names this place."""
+        return CatalogueError(f"{self.path.name}, row {self.row}, column {self.column!r}: {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class MissingImage:
+    """Stands for an image whose path leads to no file."""
+
+    reason: str
+
+
+def id_cell(cell: object, place: Place) -> str:
+    """An id as text, so that 7, 7.0 and "7" are one; never empty."""
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    if isinstance(cell, bool) or not isinstance(cell, (str, int)):
+        raise place.error(f"the id is {_kind(cell)}; give every row an id")
+    text = str(cell).strip()
+    if not text:
+        raise place.error("the id is empty; give every row an id")
+    return text
+
+
+def text_cell(cell: object, place: Place) -> str | None:
+    """Text, or None where missing; a number is written out."""
+    if cell is None or _is_nan(cell):  # NaN is how some writers say null
+        return None
+    if isinstance(cell, (bytes, list, dict)):
+        raise place.error(f"holds {_kind(cell)}; a text column holds text")
+    return str(cell)
+
+
+def category_cell(cell: object, place: Place) -> str | list[str] | None:
+    """One text, a list of texts, or None where missing."""
+    if isinstance(cell, list):
+        return [text for part in cell if (text := text_cell(part, place)) is not None]
+    return text_cell(cell, place)
+
+
+def number_cell(cell: object, place: Place) -> float | None:
+    """A finite number; None where missing, NaN or infinite."""
+    if cell is None or cell == "":
+        return None
+    try:
+        if not isinstance(cell, (str, int, float, Decimal)) or "_" in str(cell):
+            raise ValueError
+        number = float(cell)
+    except OverflowError:
+        return None
+    except ValueError:
+        raise place.error(f"holds {_kind(cell)}; a numerical column holds plain numbers such as 1299.90") from None
+    if not math.isfinite(number):
+        return None
+    return cell if type(cell) is int else number
+
+
+def image_cell(directory: Path, cell: object, place: Place) -> bytes | MissingImage | None:
+    """Bytes of an image, read from its file where the cell is a path relative to `directory`; None where missing."""
+    if isinstance(cell, bytes):
+        return cell or None
+    path = text_cell(cell, place)
+    if not path:
+        return None
+    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor or ".." in PureWindowsPath(path).parts:
+        raise place.error("the path leads outside the catalogue; use one relative to the catalogue.toml, without '..'")
+    return _image_file(directory, path, place)
+
+
+def label_column(cells: Sequence[object], place: Place) -> NDArray[np.int8]:
+    """Labels of one class: (n_rows,), 1 yes, 0 no, -1 unknown; `place` is that of the first cell."""
+    try:
+        return np.array([_LABELS[cell] for cell in cells], dtype=np.int8)
+    except (KeyError, TypeError):
+        return np.array(
+            [_label(cell, place._replace(row=row)) for row, cell in enumerate(cells, place.row)], dtype=np.int8
+        )
+
+
+def _label(cell: object, place: Place) -> int:
+    if _is_nan(cell):
+        return UNKNOWN
+    key = cell.strip().lower() if isinstance(cell, str) else cell
+    if not isinstance(key, Hashable) or key not in _LABELS:
+        raise place.error(f"the label is {_kind(cell)}; use 1 for yes, 0 for no, and nothing for unknown")
+    return _LABELS[key]
+
+
+def _is_nan(cell: object) -> bool:
+    return isinstance(cell, float) and math.isnan(cell)
+
+
+def _image_file(directory: Path, path: str, place: Place) -> bytes | MissingImage:
+    try:
+        file = (directory / path).resolve()
+        if not file.is_relative_to(directory.resolve()):
+            raise place.error("the path is a link that leads outside the catalogue; put the file inside")
+        return file.read_bytes()
+    except (OSError, ValueError, RuntimeError) as error:
+        return MissingImage(f"the file cannot be read ({type(error).__name__})")
+
+
+def _kind(cell: object) -> str:
+    """What a cell is, in words that do not repeat its content."""
+    if isinstance(cell, str):
+        return "text"
+    kinds = {
+        type(None): "null",
+        bool: "true or false",
+        int: "another number",
+        float: "another number",
+        bytes: "bytes",
+        list: "a list",
+        dict: "an object",
+    }
+    return kinds.get(type(cell), f"a {type(cell).__name__}")
