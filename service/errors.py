@@ -61,6 +61,12 @@ class NoBundle(WinnowError):
     title = "no bundle"
 
 
+class UnusablePrediction(WinnowError):
+    """The graph failed, or gave numbers that are not finite or no probabilities."""
+
+    title = "unusable prediction"
+
+
 class SettingsError(WinnowError):
     """A WINNOW_* environment variable is unknown or has a value that cannot be used."""
 

@@ -1,0 +1,152 @@
+"""Runs a bundle's graph: the one file in which onnxruntime enters.
+
+What goes in is made by `service.features.encoder`; what the numbers mean for a product is left to `service.classifier`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from service.bundle import GOLDEN_TOLERANCE, Bundle, Manifest
+from service.contracts import MODALITIES, Predictions
+from service.errors import BundleRefused, UnusablePrediction
+
+INPUTS = {  # what `service.features.encoder.collate` makes; a graph may leave out what it does not read
+    "token_ids": "tensor(int64)",
+    "bag_ids": "tensor(int64)",
+    "bag_values": "tensor(float)",
+    "category_ids": "tensor(int64)",
+    "numbers": "tensor(float)",
+    "images": "tensor(uint8)",
+    "image_rows": "tensor(int64)",
+    "present": "tensor(float)",
+}
+OUTPUTS = ("probabilities", "member_probabilities", "embedding")
+PROBABILITY_SLACK = 1e-5  # a weighted mean of probabilities may round a little beyond 1
+
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class Ensemble:
+    """The members of one bundle in one session; safe to call from any thread."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Open the graph and run the golden batch.
+
+        Raises
+        ------
+        BundleRefused
+            If onnxruntime cannot load the graph from its bytes alone with its own operators, if inputs or outputs are
+            not those we know, or if the golden batch does not give the expected outputs.
+        """
+        self._manifest = bundle.manifest
+        self._session = _open_session(bundle)
+        self._inputs = _checked_inputs(self._session, bundle.manifest)
+        self._reads = _modalities_read(bundle.manifest)
+        _check_golden(self, bundle)
+
+    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> Predictions:
+        """Run a batch that `collate` made.
+
+        Raises
+        ------
+        UnusablePrediction
+            If an output is not finite, or a probability lies outside [0, 1].
+        """
+        try:
+            outputs = self._session.run(OUTPUTS, {name: inputs[name] for name in self._inputs})
+        except _LOAD_ERRORS as error:
+            raise UnusablePrediction("the graph failed on this batch") from error
+        predictions = Predictions(
+            probabilities=_as_probabilities(outputs[0]),
+            member_probabilities=_as_probabilities(outputs[1]),
+            present=inputs["present"] @ self._reads > 0,
+            embedding=outputs[2],
+        )
+        if not np.isfinite(predictions.embedding).all():
+            raise UnusablePrediction("the graph gave an embedding that is not finite")
+        return predictions
+
+
+def _open_session(bundle: Bundle) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # one worker a core: threads of one session would only wait for each other
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong comes as an exception
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Weights named in other files would be looked for in the working directory: look where nothing can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    try:
+        return ort.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
+    except _LOAD_ERRORS as error:
+        raise BundleRefused(
+            f"{bundle.manifest.version}: onnxruntime cannot load the graph; "
+            "it must be valid, hold its weights itself, and use no custom operators"
+        ) from error
+
+
+def _checked_inputs(session: ort.InferenceSession, manifest: Manifest) -> tuple[str, ...]:
+    for graph_input in session.get_inputs():
+        if INPUTS.get(graph_input.name) != graph_input.type:
+            raise BundleRefused(f"{manifest.version}: unknown graph input {graph_input.name}: {graph_input.type}")
+    outputs = {output.name for output in session.get_outputs()}
+    missing = sorted(set(OUTPUTS) - outputs)
+    if missing:
+        raise BundleRefused(f"{manifest.version}: the graph has no output named {', '.join(missing)}")
+    return tuple(graph_input.name for graph_input in session.get_inputs())
+
+
+def _modalities_read(manifest: Manifest) -> NDArray[np.float32]:
+    reads = [[modality in member.modalities for member in manifest.members] for modality in MODALITIES]
+    return np.asarray(reads, dtype=np.float32)
+
+
+def _as_probabilities(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.all((values >= -PROBABILITY_SLACK) & (values <= 1 + PROBABILITY_SLACK)):  # false for NaN too
+        raise UnusablePrediction("the graph gave a probability that is not in [0, 1]")
+    return np.clip(values, 0.0, 1.0)
+
+
+def _check_golden(ensemble: Ensemble, bundle: Bundle) -> None:
+    version = bundle.manifest.version
+    missing = sorted(set(INPUTS) - set(bundle.golden_inputs)) + sorted(set(OUTPUTS) - set(bundle.golden_outputs))
+    if missing:
+        raise BundleRefused(f"{version}: the golden batch lacks {', '.join(missing)}")
+    try:
+        predictions = ensemble.predict(bundle.golden_inputs)
+    except UnusablePrediction as error:
+        raise BundleRefused(f"{version}: the golden batch fails: {error}") from error
+    n_products, n_classes = len(bundle.golden_inputs["present"]), len(bundle.manifest.taxonomy)
+    _check_shape(version, "probabilities", predictions.probabilities, (n_products, n_classes))
+    member_shape = (n_products, len(bundle.manifest.members), n_classes)
+    _check_shape(version, "member_probabilities", predictions.member_probabilities, member_shape)
+    for name in OUTPUTS:
+        _check_close(version, name, getattr(predictions, name), bundle.golden_outputs[name])
+
+
+def _check_shape(version: str, name: str, values: NDArray[np.float32], expected: tuple[int, ...]) -> None:
+    if values.shape != expected:
+        raise BundleRefused(f"{version}: {name} has shape {values.shape}, the manifest says {expected}")
+
+
+def _check_close(version: str, name: str, values: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    if values.shape != expected.shape or not np.allclose(
+        values, expected, rtol=GOLDEN_TOLERANCE, atol=GOLDEN_TOLERANCE
+    ):
+        raise BundleRefused(f"{version}: {name} of the golden batch differ from what was expected")
