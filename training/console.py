@@ -1,0 +1,85 @@
+"""What the command line shows: progress bars with the time left, tables, and errors in one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from service.bundle import Manifest
+from training.evaluate import Evaluation, Scores
+from training.predict import Progress as ProgressCallback
+
+messages = Console(stderr=True)  # standard output carries results alone
+results = Console()
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressCallback]:
+    """Yield a callback that draws one bar a stage on standard error; silent where that is no terminal."""
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages) as bars:
+        tasks = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield advance
+
+
+def scores_table(manifest: Manifest, evaluation: Evaluation) -> Table:
+    """One row for the ensemble and each member."""
+    title = (
+        f"{evaluation.model_version} on {evaluation.catalogue} ({evaluation.part}, {evaluation.n_products} products)"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("model")
+    table.add_column("kind")
+    table.add_column("reads")
+    for heading in ("macro AP", "rare quarter AP", "macro F1", "Brier", "calibration error"):
+        table.add_column(heading, justify="right")
+    table.add_row("ensemble", "all", "everything", *_row(evaluation.ensemble), style="bold")
+    for member in manifest.members:
+        table.add_row(member.name, member.kind, ", ".join(member.modalities), *_row(evaluation.members[member.name]))
+    return table
+
+
+def models_table(manifests: list[Manifest], current: str | None) -> Table:
+    """One row a bundle, the newest first; the one that is served is marked."""
+    table = Table()
+    for heading in ("", "version", "catalogue", "trained at", "classes", "members"):
+        table.add_column(heading)
+    for manifest in manifests:
+        table.add_row(
+            "serving" if manifest.version == current else "",
+            manifest.version,
+            manifest.catalogue,
+            f"{manifest.created_at:%Y-%m-%d %H:%M}",
+            str(len(manifest.taxonomy)),
+            ", ".join(member.name for member in manifest.members),
+        )
+    return table
+
+
+def _row(scores: Scores) -> list[str]:
+    values = (
+        scores.macro_ap,
+        scores.rare_quarter_ap,
+        scores.macro_f1,
+        scores.mean_brier,
+        scores.mean_calibration_error,
+    )
+    return ["–" if math.isnan(value) else f"{value:.3f}" for value in values]

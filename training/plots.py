@@ -1,0 +1,121 @@
+"""The plots of the reports, drawn once as inline SVG; the only file that knows matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve
+
+INK, ACCENT, SOFT = "#2b2f36", "#0b7a75", "#9bb8b5"
+MAX_CURVES = 6
+STYLE: dict[Any, object] = {
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.hashsalt": "winnow",  # the same figures give the same file
+}
+
+
+def per_class_ap(classes: Sequence[str], average_precision: NDArray[np.float64]) -> str:
+    """Horizontal bars of average precision, best class on top."""
+    order = np.argsort(np.nan_to_num(average_precision, nan=-1.0))
+    figure, axes = _figure(height=1.0 + 0.2 * len(classes))
+    axes.barh([classes[index] for index in order], np.nan_to_num(average_precision[order]), color=ACCENT)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("average precision")
+    axes.margins(y=0.01)
+    return _svg(figure)
+
+
+def member_comparison(macro_ap: Mapping[str, float], rare_quarter_ap: Mapping[str, float]) -> str:
+    """Macro and rare-quarter average precision of each member and the ensemble, side by side."""
+    names = list(macro_ap)
+    rows = np.arange(len(names))
+    figure, axes = _figure(height=1.2 + 0.45 * len(names))
+    axes.barh(rows - 0.2, [macro_ap[name] for name in names], height=0.38, color=ACCENT, label="all classes")
+    axes.barh(rows + 0.2, [rare_quarter_ap[name] for name in names], height=0.38, color=SOFT, label="rarest quarter")
+    axes.set_yticks(rows, names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("macro average precision")
+    axes.legend(frameon=False, loc="lower left")
+    return _svg(figure)
+
+
+def precision_recall(
+    classes: Sequence[str], probabilities: NDArray[np.float32], targets: NDArray[np.int8], shown: Sequence[int]
+) -> str:
+    """Precision against recall, for the classes at the indices `shown`."""
+    figure, axes = _figure(height=3.6)
+    for index in list(shown)[:MAX_CURVES]:
+        known = targets[:, index] >= 0
+        precision, recall, _ = precision_recall_curve(targets[known, index], probabilities[known, index])
+        axes.plot(recall, precision, label=classes[index], linewidth=1.4)
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall", ylabel="precision")
+    axes.legend(frameon=False, loc="lower left")
+    return _svg(figure)
+
+
+def reliability(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> str:
+    """Observed rate against mean prediction in bins of equal width; on the diagonal a probability means what it says.
+
+    Parameters
+    ----------
+    curves : by name, probabilities and outcomes of all answers pooled, each (n_answers,)
+    """
+    figure, axes = _figure(height=3.6)
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--")
+    for name, (probabilities, outcomes) in curves.items():
+        axes.plot(*_binned(probabilities, outcomes), marker="o", markersize=3, linewidth=1.4, label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="observed rate")
+    axes.legend(frameon=False, loc="upper left")
+    return _svg(figure)
+
+
+def training_curves(curves: Mapping[str, Sequence[float]]) -> str:
+    """One line a member over the epochs."""
+    figure, axes = _figure(height=3.2)
+    for name, values in curves.items():
+        axes.plot(range(1, len(values) + 1), values, marker="o", markersize=3, linewidth=1.4, label=name)
+    axes.set(xlabel="epoch", ylabel="loss")
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _binned(
+    probabilities: NDArray[np.float64], outcomes: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    bins = np.minimum((probabilities * 10).astype(int), 9)
+    counts = np.bincount(bins, minlength=10)
+    filled = counts > 0
+    predicted = np.bincount(bins, weights=probabilities, minlength=10)[filled] / counts[filled]
+    observed = np.bincount(bins, weights=outcomes, minlength=10)[filled] / counts[filled]
+    return predicted, observed
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, height), layout="constrained")
+        axes = figure.add_subplot()
+    axes.tick_params(length=2)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
