@@ -78,3 +78,72 @@ class QueueUnavailable(WinnowError):
 
     status = 503
     title = "label queue unavailable"
+
+
+class StorageFull(QueueUnavailable):
+    """The label queue's disk is full; nothing was stored."""
+
+    status = 507
+    title = "label queue storage full"
+
+
+class SecondReplica(WinnowError):
+    """Another replica of the service already owns this SQLite label queue."""
+
+    title = "second replica on SQLite"
+
+
+class LeaseLost(WinnowError):
+    """The tasks are not held by this lease token: it expired and somebody else took them, or it was never granted.
+
+    Parameters
+    ----------
+    task_ids : the tasks to leave out when the rest is sent again
+    """
+
+    status = 409
+    title = "lease lost"
+
+    def __init__(self, detail: str, *, task_ids: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.task_ids = task_ids
+
+
+class UnknownTask(WinnowError):
+    """The label queue has no task of this id."""
+
+    status = 404
+    title = "unknown label task"
+
+
+class UnknownClass(WinnowError):
+    """An answer names a class that neither the served taxonomy nor the task knows."""
+
+    status = 422
+    title = "unknown class"
+
+
+class InvalidRequest(WinnowError):
+    """A request to the label queue is not what its API allows.
+
+    Parameters
+    ----------
+    detail : what is wrong and what would be right, without the value itself
+    field : path of the field that is to blame, as in "labels[3].answers"
+    """
+
+    status = 422
+    title = "invalid request"
+
+    def __init__(self, detail: str, *, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.field = field
+
+
+class KeyReused(WinnowError):
+    """An idempotency key came again with another body."""
+
+    status = 422
+    title = "idempotency key reused"

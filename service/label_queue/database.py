@@ -1,0 +1,221 @@
+"""The one door to SQLite and PostgreSQL: connections, transactions, and driver errors turned into ours.
+
+What is stored is left to `schema`, the statements to `store`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from service.errors import QueueUnavailable, SettingsError, StorageFull
+
+LOCK_SECONDS = 10.0  # patience for another process that is writing to the same SQLite file
+STATEMENT_SECONDS = 10
+CONNECT_SECONDS = 3
+READING = "winnow_reading"  # execution option: this transaction will not write
+
+
+class WriteLock:
+    """A lock between the threads and processes of one machine, re-entrant within a thread.
+
+    SQLite before 3.51.3 can damage a write-ahead log when one connection writes while another checkpoints, and its own
+    lock is free between a commit and the checkpoint that follows; so this one is held around both.
+    """
+
+    def __init__(self, path: Path, *, patience_seconds: float = LOCK_SECONDS) -> None:
+        self._path = path
+        self._patience_seconds = patience_seconds
+        self._thread_lock = threading.RLock()
+        self._depth = 0
+        self._file = -1
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock for a block.
+
+        Raises
+        ------
+        QueueUnavailable
+            If somebody else holds it for longer than the patience.
+        """
+        deadline = time.monotonic() + self._patience_seconds
+        if not self._thread_lock.acquire(timeout=self._patience_seconds):
+            raise QueueUnavailable("label queue is busy: another thread has been writing for too long")
+        try:
+            self._enter(deadline)
+            try:
+                yield
+            finally:
+                self._leave()
+        finally:
+            self._thread_lock.release()
+
+    def _enter(self, deadline: float) -> None:
+        if self._depth == 0:
+            self._file = self._locked_file(deadline)
+        self._depth += 1
+
+    def _leave(self) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            os.close(self._file)  # and with it goes the lock, as it does when the process is killed
+
+    def _locked_file(self, deadline: float) -> int:
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise QueueUnavailable(f"{self._path} cannot be opened: {error.strerror}") from error
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    os.close(file)
+                    raise QueueUnavailable("label queue is busy: another process has been writing too long") from error
+                time.sleep(0.001)
+            else:
+                return file
+
+
+class Database:
+    """A SQLite file or a PostgreSQL database, by URL; it connects when first used."""
+
+    def __init__(self, url: str) -> None:
+        parsed = parse_url(url)
+        self.is_postgresql = parsed.get_backend_name() == "postgresql"
+        self.path = None if self.is_postgresql else Path(str(parsed.database)).resolve()
+        self._write_lock = None if self.path is None else WriteLock(self.path.with_name(self.path.name + ".lock"))
+        self.engine = (
+            _postgresql_engine(parsed)
+            if self._write_lock is None
+            else _sqlite_engine(parsed.set(database=str(self.path)), self._write_lock)
+        )
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Run a transaction that only reads, and sees one moment.
+
+        Raises
+        ------
+        QueueUnavailable
+            If the database does not answer.
+        """
+        with _translated_errors(), self.engine.connect() as connection:
+            connection.execution_options(**{READING: True})
+            if self.is_postgresql:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Run a transaction that is committed at the end of the block, or not at all.
+
+        Raises
+        ------
+        QueueUnavailable
+            If the database does not answer.
+        StorageFull
+            If its disk is full.
+        """
+        with _translated_errors():
+            if self._write_lock is None:
+                with self.engine.begin() as connection:
+                    yield connection
+            else:
+                with self._write_lock.held(), self.engine.begin() as connection:
+                    yield connection
+
+    def close(self) -> None:
+        """Close every connection; closing SQLite's last one checkpoints, hence under the lock."""
+        if self._write_lock is None:
+            self.engine.dispose()
+        else:
+            with self._write_lock.held():
+                self.engine.dispose()
+
+
+def parse_url(url: str) -> URL:
+    """Read a database URL and name the driver we use.
+
+    Raises
+    ------
+    SettingsError
+        If it is no URL, names another database, or a SQLite database without a file.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError("the database URL cannot be read; use sqlite:///path or postgresql://…") from error
+    backend = parsed.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise SettingsError(f"the database URL names {backend}; use sqlite:///path or postgresql://…")
+    if not parsed.database or parsed.database == ":memory:":
+        raise SettingsError("the label queue must survive a restart: name a file, as in sqlite:///data/queue.sqlite3")
+    return parsed
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    options = (
+        f"-c statement_timeout={STATEMENT_SECONDS * 1000} -c lock_timeout={STATEMENT_SECONDS * 500} -c timezone=UTC"
+    )
+    arguments = {"connect_timeout": CONNECT_SECONDS, "application_name": "winnow", "options": options}
+    return create_engine(
+        url, connect_args=arguments, pool_size=8, max_overflow=8, pool_timeout=CONNECT_SECONDS, pool_pre_ping=True
+    )
+
+
+def _sqlite_engine(url: URL, lock: WriteLock) -> Engine:
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver would begin a deferred transaction; we begin our own
+        with lock.held():
+            for setting in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+                connection.execute(f"PRAGMA {setting}").close()
+
+    arguments = {"timeout": LOCK_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, connect_args=arguments, pool_size=8, max_overflow=8)
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(READING, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        if _is_disk_full(error):
+            raise StorageFull("label queue has no room left on its disk") from error
+        raise QueueUnavailable("label queue did not answer; check WINNOW_DATABASE_URL and the database") from error
+    except PoolTimeout as error:
+        raise QueueUnavailable("label queue has no connection free") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise QueueUnavailable("label queue closed the connection") from error
+        raise
+
+
+def _is_disk_full(error: DBAPIError) -> bool:
+    driver_error = error.orig
+    return (
+        getattr(driver_error, "sqlite_errorname", None) == "SQLITE_FULL"
+        or getattr(driver_error, "sqlstate", None) == "53100"
+    )

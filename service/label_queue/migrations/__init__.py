@@ -1,0 +1,1 @@
+"""How the label queue's tables came to be what `schema` says, step by step; run by `service.label_queue.migrate`."""

@@ -1,0 +1,1 @@
+"""One file a step; each adds, and what it makes superfluous is removed a release later."""

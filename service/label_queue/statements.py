@@ -1,0 +1,140 @@
+"""SQL expressions with a meaning of their own (free, unanswered, wanted, standing, verdict), which `store` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Insert, Select, Subquery, Update, and_, case, distinct, exists, func, or_, select
+from sqlalchemy import update as sql_update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from service.label_queue.schema import cohort, label, label_task, product, question, skip
+
+
+def is_free(now: datetime) -> ColumnElement[bool]:
+    """Nobody holds the task; an expired lease counts as none."""
+    return or_(label_task.c.lease_token.is_(None), label_task.c.lease_expires_at <= now)
+
+
+def is_unanswered() -> ColumnElement[bool]:
+    """No annotator has answered the question yet, in this or any other cohort."""
+    return ~exists().where(label.c.task_id == question.c.task_id, label.c.class_name == question.c.class_name)
+
+
+def is_wanted(*, annotator: str, overlap: int) -> ColumnElement[bool]:
+    """Fewer than `overlap` annotators have answered the question, and this one is not among them."""
+    if overlap == 1:
+        return is_unanswered()
+    same = and_(label.c.task_id == question.c.task_id, label.c.class_name == question.c.class_name)
+    n_answered = select(func.count(distinct(label.c.annotator))).where(same).correlate(question).scalar_subquery()
+    return and_(n_answered < overlap, ~exists().where(same, label.c.annotator == annotator))
+
+
+def has_question(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The task has a question for which the condition holds."""
+    return exists().where(question.c.task_id == label_task.c.id, condition)
+
+
+def leasing(*, annotator: str, n_tasks: int, overlap: int, now: datetime, granted: Mapping[str, Any]) -> Any:
+    """One statement that leases the best free tasks: two annotators cannot both win, and nobody has to clean up."""
+    candidates = select(label_task.c.id).where(is_free(now))
+    if overlap == 1:
+        candidates = candidates.where(label_task.c.state == "open")
+    else:
+        candidates = candidates.where(
+            label_task.c.state.in_(("open", "completed")),
+            has_question(is_wanted(annotator=annotator, overlap=overlap)),
+            exists().where(product.c.task_id == label_task.c.id),
+            ~exists().where(skip.c.task_id == label_task.c.id, skip.c.annotator == annotator),
+        )
+    best = (
+        candidates.order_by(label_task.c.priority.desc(), label_task.c.id)
+        .limit(n_tasks)
+        .with_for_update(skip_locked=True, of=label_task)
+        .cte("best")
+    )
+    chosen = label_task.c.id.in_(select(best.c.id))
+    return sql_update(label_task).where(chosen).values(**granted).returning(label_task.c.id)
+
+
+def settling(task_ids: Sequence[str], *, now: datetime, revive: Sequence[str]) -> Update:
+    """One statement that puts tasks where their answers say: completed, or open while a question is unanswered.
+
+    Withdrawn tasks stay so, unless their reason is among `revive`.
+    """
+    is_open = has_question(is_unanswered())
+    return (
+        sql_update(label_task)
+        .where(
+            label_task.c.id.in_(task_ids),
+            or_(label_task.c.state != "withdrawn", label_task.c.withdrawal.in_(revive)),
+        )
+        .values(
+            state=case((is_open, "open"), else_="completed"),
+            opened_at=case((and_(label_task.c.state != "open", is_open), now), else_=label_task.c.opened_at),
+            withdrawal=None,
+        )
+    )
+
+
+def questions_of(task_ids: Sequence[str], condition: ColumnElement[bool]) -> Select[Any]:
+    """The questions of some tasks, oldest cohort first: the newest probability and reason come last."""
+    return (
+        select(question)
+        .join(cohort, cohort.c.id == question.c.cohort_id)
+        .where(question.c.task_id.in_(task_ids), condition)
+        .order_by(question.c.task_id, cohort.c.sealed_at, cohort.c.id, question.c.weight.desc(), question.c.class_name)
+    )
+
+
+def standing_answers() -> Subquery:
+    """The newest answer of each annotator to each class of each task."""
+    newest_first = func.row_number().over(
+        partition_by=(label.c.task_id, label.c.class_name, label.c.annotator), order_by=label.c.id.desc()
+    )
+    numbered = select(label, newest_first.label("recency")).subquery("numbered")
+    return select(numbered).where(numbered.c.recency == 1).subquery("standing")
+
+
+def verdicts() -> Subquery:
+    """What the annotators say together: the majority of yes and no, a conflict on a tie, unsure where nobody knows."""
+    answers = standing_answers()
+    n_yes = func.sum(case((answers.c.answer == "yes", 1), else_=0))
+    n_no = func.sum(case((answers.c.answer == "no", 1), else_=0))
+    verdict = case((n_yes > n_no, "yes"), (n_no > n_yes, "no"), (n_yes > 0, "conflict"), else_="unsure")
+    return (
+        select(
+            answers.c.task_id,
+            answers.c.class_name,
+            verdict.label("verdict"),
+            n_yes.label("n_yes"),
+            n_no.label("n_no"),
+            func.count().label("n_annotators"),
+            func.max(answers.c.labelled_at).label("labelled_at"),
+        )
+        .group_by(answers.c.task_id, answers.c.class_name)
+        .subquery("verdict")
+    )
+
+
+def insert_or(table: Any, *, is_postgresql: bool) -> Any:
+    """An INSERT that can say what to do on a conflict; both databases spell it alike."""
+    insert: Any = postgresql.insert if is_postgresql else sqlite.insert
+    return insert(table)
+
+
+def task_upsert(*, is_postgresql: bool) -> Insert:
+    """Add tasks; one that exists takes the newest bundle version, and the higher priority while it is open."""
+    statement = insert_or(label_task, is_postgresql=is_postgresql)
+    new = statement.excluded
+    keeps_priority = and_(label_task.c.state == "open", label_task.c.priority > new.priority)
+    changed: Insert = statement.on_conflict_do_update(
+        index_elements=["id"],
+        set_={
+            "bundle_version": new.bundle_version,
+            "priority": case((keeps_priority, label_task.c.priority), else_=new.priority),
+        },
+    )
+    return changed
