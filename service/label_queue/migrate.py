@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from service.label_queue.database import Database
 logger = logging.getLogger(__name__)
 
 STEPS = Path(__file__).parent / "migrations"
+VARIABLE = "WINNOW_DATABASE_URL"
 LOCK_KEY = 0x77696E6E6F77  # "winnow": workers that start together migrate one after the other
 
 
@@ -62,14 +64,12 @@ def _upgrade(connection: Connection) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Migrate the database whose URL is the one argument; 0 when it is done, 1 with a reason when not."""
+    """Migrate a label queue; the exit code is 1, with a reason, when it cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m service.label_queue.migrate", description=main.__doc__)
-    parser.add_argument(
-        "url", help="sqlite:///path or postgresql://…, as in WINNOW_DATABASE_URL; '-' reads it from stdin"
-    )
-    url = parser.parse_args(arguments).url
+    parser.add_argument("url", nargs="?", help=f"sqlite:///path or postgresql://…; by default what {VARIABLE} says")
+    url = parser.parse_args(arguments).url or os.environ.get(VARIABLE, "")
     try:
-        database = Database(sys.stdin.readline().strip() if url == "-" else url)
+        database = Database(url)
         try:
             sys.stdout.write(f"label queue is at revision {migrate(database)}\n")
         finally:

@@ -10,10 +10,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from queue_postgres import NOBODY, PostgresServer, find_programs
-from queue_samples import LEASE_SECONDS
 
 from service.label_queue.store import LabelQueue, open_store
+from tests.label_queue.queue_postgres import NOBODY, PostgresServer, find_programs
+from tests.label_queue.queue_samples import LEASE_SECONDS
 
 TEMPLATE = "winnow_template"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from queue_samples import LEASE, NOON, answer, make_cohort, make_question, make_task, skip
 from sqlalchemy.exc import IntegrityError
 
 from service.label_queue.rows import NewTask
 from service.label_queue.store import LabelQueue
+from tests.label_queue.queue_samples import LEASE, NOON, answer, make_cohort, make_question, make_task, skip
 
 BOTH = {"black": "yes", "kids": "no"}
 SOON = NOON + timedelta(minutes=1)

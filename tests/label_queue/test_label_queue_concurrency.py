@@ -6,11 +6,11 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from queue_samples import LEASE_SECONDS, NOON, answer, make_cohort, make_task
 from sqlalchemy import select
 
 from service.label_queue.schema import label
 from service.label_queue.store import LabelQueue, open_store
+from tests.label_queue.queue_samples import LEASE_SECONDS, NOON, answer, make_cohort, make_task
 
 N_TASKS = 120
 N_ANNOTATORS = 8

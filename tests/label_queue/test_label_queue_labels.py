@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from queue_samples import NOON, answer, make_cohort, make_task
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 
@@ -14,6 +13,7 @@ from service.label_queue.reading import Filters
 from service.label_queue.rows import Submission, TaskLabels
 from service.label_queue.schema import label
 from service.label_queue.store import LabelQueue
+from tests.label_queue.queue_samples import NOON, answer, make_cohort, make_task
 
 SOON = NOON + timedelta(minutes=1)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from queue_samples import LEASE, NOON, answer, make_cohort, make_task, skip
 
 from service.errors import LeaseLost, UnknownTask
 from service.label_queue.reading import Filters
 from service.label_queue.rows import Submission, TaskLabels
 from service.label_queue.store import LabelQueue
+from tests.label_queue.queue_samples import LEASE, NOON, answer, make_cohort, make_task, skip
 
 SOON = NOON + LEASE / 2
 LATE = NOON + LEASE

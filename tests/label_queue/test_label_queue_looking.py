@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from queue_samples import NOON, answer, make_cohort, make_task
 
 from service.errors import InvalidRequest
 from service.label_queue.reading import Filters
 from service.label_queue.store import LabelQueue
+from tests.label_queue.queue_samples import NOON, answer, make_cohort, make_task
 
 HOUR = timedelta(hours=1)
 

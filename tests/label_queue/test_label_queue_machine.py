@@ -17,10 +17,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from queue_samples import LEASE, LEASE_SECONDS, NOON, answer, make_cohort, make_task, skip
 
 from service.errors import LeaseLost
 from service.label_queue.store import open_store
+from tests.label_queue.queue_samples import LEASE, LEASE_SECONDS, NOON, answer, make_cohort, make_task, skip
 
 TASKS = [f"t{index}" for index in range(4)]
 CLASSES = ["black", "kids", "formal"]

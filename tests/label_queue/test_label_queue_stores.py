@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from queue_postgres import PostgresServer
-from queue_samples import LEASE_SECONDS, NOON, answer, make_cohort, make_task
 from sqlalchemy import text
 
 from service.errors import QueueUnavailable, SecondReplica, SettingsError, StorageFull
@@ -21,6 +19,8 @@ from service.label_queue.migrate import migrate
 from service.label_queue.reading import Filters
 from service.label_queue.schema import metadata
 from service.label_queue.store import LabelQueue, open_store
+from tests.label_queue.queue_postgres import PostgresServer
+from tests.label_queue.queue_samples import LEASE_SECONDS, NOON, answer, make_cohort, make_task
 
 
 def test_the_migrations_end_where_the_schema_is(queue: LabelQueue) -> None:

@@ -1,0 +1,198 @@
+"""Sealed cohorts on their way to the store: `/classify` hands them over and never waits, a thread writes them.
+
+What waits is bounded in bytes and tasks. While the store is away the thread tries again and again; what no longer fits
+is dropped and counted, so that everybody can see it and nobody has to feel it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from service.errors import QueueUnavailable
+from service.label_queue.rows import NewCohort
+from service.label_queue.store import LabelQueue
+
+logger = logging.getLogger(__name__)
+
+CAPACITY_BYTES = 256 * 1024 * 1024
+CAPACITY_TASKS = 100_000
+GROUP_TASKS = 2_000  # written in one transaction at most, if one cohort has no more
+FIRST_RETRY_SECONDS = 0.25
+LAST_RETRY_SECONDS = 10.0
+TASK_BYTES = 2_000  # a task without its product, with its questions
+
+
+@dataclass(frozen=True, slots=True)
+class WriterCounts:
+    """What became of the cohorts and tasks that were offered; all but the three of now only rise."""
+
+    written_cohorts: int = 0
+    written_tasks: int = 0
+    dropped_cohorts: int = 0  # no room left, or the store was away until the end
+    dropped_tasks: int = 0
+    refused_cohorts: int = 0  # the store cannot hold them, however often it is tried
+    refused_tasks: int = 0
+    failures: int = 0  # attempts that found the store away
+    waiting_cohorts: int = 0  # now
+    waiting_tasks: int = 0  # now
+    waiting_bytes: int = 0  # now
+
+
+class QueueWriter:
+    """A bounded buffer before a `LabelQueue`, and the thread that empties it in groups.
+
+    Parameters
+    ----------
+    now : tells the time; called from the thread
+    """
+
+    def __init__(
+        self,
+        queue: LabelQueue,
+        *,
+        capacity_bytes: int = CAPACITY_BYTES,
+        capacity_tasks: int = CAPACITY_TASKS,
+        first_retry_seconds: float = FIRST_RETRY_SECONDS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._queue = queue
+        self._capacity_bytes = capacity_bytes
+        self._capacity_tasks = capacity_tasks
+        self._first_retry_seconds = first_retry_seconds
+        self._now = now
+        self._changed = threading.Condition()  # guards all below
+        self._waiting: deque[_Sized] = deque()
+        self._counts = WriterCounts()
+        self._deadline: float | None = None  # monotonic; set by close
+        self._thread = threading.Thread(target=self._run, name="label-queue-writer", daemon=True)
+        self._thread.start()
+
+    def offer(self, cohort: NewCohort) -> bool:
+        """Take a sealed cohort over, or drop and count it when there is no room; return which. Never waits."""
+        sized = _Sized(cohort, n_tasks=len(cohort.tasks), n_bytes=sum(_size(task.product) for task in cohort.tasks))
+        with self._changed:
+            if self._deadline is not None or not self._has_room(sized):
+                self._count(dropped_cohorts=1, dropped_tasks=sized.n_tasks)
+                return False
+            self._waiting.append(sized)
+            self._count(waiting_cohorts=1, waiting_tasks=sized.n_tasks, waiting_bytes=sized.n_bytes)
+            self._changed.notify_all()
+            return True
+
+    def counts(self) -> WriterCounts:
+        """Return the counts of this moment."""
+        with self._changed:
+            return self._counts
+
+    def wait_for(self, reached: Callable[[WriterCounts], bool], *, timeout_seconds: float) -> bool:
+        """Wait until the counts are as wished; return whether that happened in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: reached(self._counts), timeout_seconds)
+
+    def close(self, *, timeout_seconds: float = 10.0) -> WriterCounts:
+        """Take nothing more, write what waits, and return the counts; what is not written in time is dropped."""
+        with self._changed:
+            self._deadline = time.monotonic() + timeout_seconds
+            self._changed.notify_all()
+        self._thread.join(timeout_seconds)
+        with self._changed:
+            if self._waiting:
+                logger.error("cohorts lost at shutdown", extra={"n_cohorts": len(self._waiting)})
+                self._count(dropped_cohorts=len(self._waiting), dropped_tasks=self._counts.waiting_tasks)
+                self._forget(len(self._waiting))
+            return self._counts
+
+    def _run(self) -> None:
+        retry_seconds = self._first_retry_seconds
+        while group := self._next_group():
+            try:
+                self._queue.enqueue([sized.cohort for sized in group], now=self._now())
+            except QueueUnavailable as error:
+                self._wait_before_retry(retry_seconds, error)
+                retry_seconds = min(2 * retry_seconds, LAST_RETRY_SECONDS)
+            except Exception as error:  # noqa: BLE001 - whatever a cohort does to the store, the thread goes on
+                self._separate(group, error)
+            else:
+                retry_seconds = self._first_retry_seconds
+                self._finish(group, written_cohorts=len(group), written_tasks=sum(sized.n_tasks for sized in group))
+
+    def _next_group(self) -> list[_Sized]:
+        """Wait for cohorts and return the oldest that fit one transaction; none at the end, or out of time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._deadline is not None)
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                return []
+            group: list[_Sized] = []
+            n_tasks = 0
+            for sized in self._waiting:
+                n_tasks += sized.n_tasks
+                if group and (sized.alone or group[0].alone or n_tasks > GROUP_TASKS):
+                    break
+                group.append(sized)
+            return group
+
+    def _wait_before_retry(self, seconds: float, error: QueueUnavailable) -> None:
+        with self._changed:
+            self._count(failures=1)
+            self._changed.notify_all()
+            logger.warning(
+                "label queue did not take cohorts",
+                extra={"reason": error.title, "n_cohorts": len(self._waiting), "retry_seconds": seconds},
+            )
+            if self._deadline is None:
+                self._changed.wait_for(lambda: self._deadline is not None, seconds)
+                return
+            self._changed.wait(min(max(self._deadline - time.monotonic(), 0.0), self._first_retry_seconds))
+
+    def _separate(self, group: Sequence[_Sized], error: Exception) -> None:
+        """Find the cohort that the store refuses: alone it is given up, so that it does not hold up the others."""
+        if len(group) == 1:
+            logger.error("label queue refused a cohort", extra={"kind": type(error).__name__})
+            self._finish(group, refused_cohorts=1, refused_tasks=group[0].n_tasks)
+            return
+        with self._changed:
+            for index in range(min(len(group), len(self._waiting))):
+                self._waiting[index] = replace(self._waiting[index], alone=True)
+
+    def _finish(self, group: Sequence[_Sized], **counted: int) -> None:
+        with self._changed:
+            if self._waiting:  # else given up by close, and counted as dropped
+                self._count(**counted)
+                self._forget(len(group))
+                self._changed.notify_all()
+
+    def _forget(self, n_cohorts: int) -> None:
+        for _ in range(n_cohorts):
+            sized = self._waiting.popleft()
+            self._count(waiting_cohorts=-1, waiting_tasks=-sized.n_tasks, waiting_bytes=-sized.n_bytes)
+
+    def _has_room(self, sized: _Sized) -> bool:
+        return (
+            self._counts.waiting_bytes + sized.n_bytes <= self._capacity_bytes
+            and self._counts.waiting_tasks + sized.n_tasks <= self._capacity_tasks
+        )
+
+    def _count(self, **changes: int) -> None:
+        self._counts = replace(
+            self._counts, **{name: getattr(self._counts, name) + change for name, change in changes.items()}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    cohort: NewCohort
+    n_tasks: int
+    n_bytes: int
+    alone: bool = False  # written in a transaction of its own, because a group with it was refused
+
+
+def _size(product: Mapping[str, Any]) -> int:
+    """Bytes of memory, roughly: its texts, the image above all."""
+    return TASK_BYTES + sum(len(value) for value in product.values() if isinstance(value, (str, bytes)))

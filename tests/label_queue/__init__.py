@@ -1,0 +1,1 @@
+"""The label queue, on SQLite and on PostgreSQL."""
