@@ -5,6 +5,8 @@ Turning them into problem documents is left to `service.problems`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class WinnowError(Exception):
     """Base of all our errors; `status` is what an HTTP client sees, `title` the kind of problem in a few words."""
@@ -31,6 +33,24 @@ class InvalidProduct(WinnowError):
         self.detail = detail
         self.product_index = product_index
         self.field = field
+
+
+class RequestRefused(WinnowError):
+    """A request as a whole cannot be answered, by its form or by what some of its products hold.
+
+    Parameters
+    ----------
+    status, title : as an HTTP client sees them
+    detail : what is wrong and what would be right, without any value of the request
+    errors : the products and fields to blame, where there are some
+    """
+
+    def __init__(self, status: int, title: str, detail: str, *, errors: Sequence[InvalidProduct] = ()) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.errors = tuple(errors)
 
 
 class UnreadableImage(WinnowError):

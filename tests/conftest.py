@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from service.bundle_store import BundleStore
+from tests.served import Backend, serving
 from tests.tiny_bundle import write_tiny_bundle
 
 
@@ -22,3 +25,17 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle_store(tmp_path: Path) -> BundleStore:
     """An empty model store of its own."""
     return BundleStore(tmp_path / "bentoml")
+
+
+@pytest.fixture
+def backend(bundle_store: BundleStore, tiny_bundle: Path, tmp_path: Path) -> Iterator[Backend]:
+    """The service in this process, with the tiny bundle promoted."""
+    bundle_store.promote(bundle_store.save(tiny_bundle))
+    with serving(tmp_path / "bentoml") as started:
+        yield started
+
+
+@pytest.fixture
+def client(backend: Backend) -> TestClient:
+    """An HTTP client of the service in this process."""
+    return backend.client

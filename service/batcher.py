@@ -1,0 +1,116 @@
+"""Batches what waits while the last batch runs: no timer, so nothing waits when nothing else is under way.
+
+What a batch does is left to the function it is given; which products wait is left to `service.classifier`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Protocol, Self, TypeVar
+
+
+class Rows(Protocol):
+    """An answer to several items that can be cut into the answers to some of them."""
+
+    def rows(self, start: int, stop: int) -> Self:
+        """The part for the items from `start` up to, not including, `stop`."""
+        ...
+
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer", bound=Rows)
+
+
+@dataclass(slots=True)
+class _Piece(Generic[Item, Answer]):
+    """At most a batch of one caller's items."""
+
+    items: Sequence[Item]
+    answer: asyncio.Future[Answer]
+    alone: bool = False  # it was in a batch that failed: run it by itself, so that it can only fail itself
+
+
+class Batcher(Generic[Item, Answer]):
+    """One batch in flight; the next takes, in order of arrival, whatever came meanwhile and fits.
+
+    Parameters
+    ----------
+    run : answers a batch; called in `executor`
+    max_batch_size : items in a batch at most
+    """
+
+    def __init__(self, run: Callable[[Sequence[Item]], Answer], *, max_batch_size: int, executor: Executor) -> None:
+        self._run = run
+        self._max_batch_size = max_batch_size
+        self._executor = executor
+        self._waiting: deque[_Piece[Item, Answer]] = deque()
+        self._busy = False
+
+    async def submit(self, items: Sequence[Item]) -> list[Answer]:
+        """Answer some items, in pieces of at most a batch, in order; raise what the batch raised."""
+        loop = asyncio.get_running_loop()
+        size = self._max_batch_size
+        pieces: list[_Piece[Item, Answer]] = [
+            _Piece(items[start : start + size], loop.create_future()) for start in range(0, len(items), size)
+        ]
+        self._waiting.extend(pieces)
+        self._start()
+        if len(pieces) == 1:
+            return [await pieces[0].answer]
+        return await asyncio.gather(*(piece.answer for piece in pieces))
+
+    def _start(self) -> None:
+        if self._busy:
+            return
+        batch = self._take()
+        if not batch:
+            return
+        items = batch[0].items if len(batch) == 1 else [item for piece in batch for item in piece.items]
+        running = asyncio.get_running_loop().run_in_executor(self._executor, self._run, items)
+        self._busy = True
+        running.add_done_callback(partial(self._finish, batch))
+
+    def _take(self) -> list[_Piece[Item, Answer]]:
+        batch: list[_Piece[Item, Answer]] = []
+        room = self._max_batch_size
+        while self._waiting:
+            piece = self._waiting[0]
+            if not piece.answer.done():  # else its caller has gone
+                if batch and (piece.alone or len(piece.items) > room):
+                    break
+                batch.append(piece)
+                room = 0 if piece.alone else room - len(piece.items)
+            self._waiting.popleft()
+        return batch
+
+    def _finish(self, batch: Sequence[_Piece[Item, Answer]], running: asyncio.Future[Answer]) -> None:
+        self._busy = False
+        error = asyncio.CancelledError() if running.cancelled() else running.exception()
+        if error is None:
+            _hand_out(batch, running.result())
+        elif len(batch) == 1:
+            _fail(batch[0], error)
+        else:
+            for piece in reversed(batch):
+                piece.alone = True
+                self._waiting.appendleft(piece)
+        self._start()
+
+
+def _hand_out(batch: Sequence[_Piece[Item, Answer]], answer: Answer) -> None:
+    start = 0
+    for piece in batch:
+        stop = start + len(piece.items)
+        if not piece.answer.done():
+            piece.answer.set_result(answer.rows(start, stop))
+        start = stop
+
+
+def _fail(piece: _Piece[Item, Answer], error: BaseException) -> None:
+    if not piece.answer.done():
+        piece.answer.set_exception(error)

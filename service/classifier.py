@@ -1,0 +1,201 @@
+"""Classifying products: decode, encode, batch, score; knows nothing of HTTP.
+
+Reading products from a request is left to `service.product_reader`, writing answers to `service.classify_api`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.acquisition.scores import Scores, score, summary
+from service.batcher import Batcher
+from service.bundle import Manifest, read_bundle
+from service.contracts import Predictions, Product
+from service.ensemble import Ensemble
+from service.errors import NoBundle, UnreadableImage
+from service.features.encoder import EncodedProduct, Encoder, collate
+from service.features.image import decode_image
+from service.metrics import Metrics
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What is said about some products.
+
+    Parameters
+    ----------
+    predictions : of the ensemble
+    scores : per product and class, in bits
+    positive : (n_products, n_classes), bool, probability at or above the class's threshold
+    uncertainty, disagreement : (n_products,), in bits, each the highest of its classes
+    """
+
+    predictions: Predictions
+    scores: Scores
+    positive: NDArray[np.bool_]
+    uncertainty: NDArray[np.float64]
+    disagreement: NDArray[np.float64]
+
+    def rows(self, start: int, stop: int) -> Scored:
+        """The part for the products from `start` up to, not including, `stop`."""
+        part, predictions, scores = slice(start, stop), self.predictions, self.scores
+        return Scored(
+            predictions=Predictions(
+                probabilities=predictions.probabilities[part],
+                member_probabilities=predictions.member_probabilities[part],
+                present=predictions.present[part],
+                embedding=predictions.embedding[part],
+            ),
+            scores=Scores(scores.uncertainty[part], scores.disagreement[part], scores.doubt[part]),
+            positive=self.positive[part],
+            uncertainty=self.uncertainty[part],
+            disagreement=self.disagreement[part],
+        )
+
+
+class Served:
+    """One bundle, ready to answer; never changes, so that a request that holds it is answered by one version."""
+
+    def __init__(self, directory: Path, *, batch_size: int, inference: ThreadPoolExecutor, metrics: Metrics) -> None:
+        """Read, verify and open a bundle.
+
+        Raises
+        ------
+        BundleRefused
+            If it is damaged or does not reproduce its golden batch.
+        """
+        bundle = read_bundle(directory)
+        self.manifest: Manifest = bundle.manifest
+        self.encoder = Encoder(bundle.encoding)
+        self.image_size = bundle.encoding.image_size
+        self.batcher: Batcher[EncodedProduct, Scored] = Batcher(
+            self._run, max_batch_size=batch_size, executor=inference
+        )
+        self._ensemble = Ensemble(bundle)
+        self._thresholds = np.asarray(bundle.manifest.thresholds, dtype=np.float64)
+        self._member_weights = np.asarray([member.weights for member in bundle.manifest.members], dtype=np.float64)
+        self._metrics = metrics
+
+    def _run(self, products: Sequence[EncodedProduct]) -> Scored:
+        started = perf_counter()
+        predictions = self._ensemble.predict(collate(products))
+        scores = score(
+            probabilities=predictions.probabilities,
+            member_probabilities=predictions.member_probabilities,
+            present=predictions.present,
+            thresholds=self._thresholds,
+            member_weights=self._member_weights,
+        )
+        self._metrics.batch(len(products), perf_counter() - started)
+        return Scored(
+            predictions=predictions,
+            scores=scores,
+            positive=predictions.probabilities >= self._thresholds,
+            uncertainty=summary(scores.uncertainty),
+            disagreement=summary(scores.disagreement),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer to one request.
+
+    Parameters
+    ----------
+    served : the bundle that answered, all of it
+    parts : what is said about the products, in their order
+    unreadable : position of each product whose image could not be decoded, with the reason
+    """
+
+    served: Served
+    parts: list[Scored]
+    unreadable: dict[int, str]
+
+
+class Classifier:
+    """The use case: products in, probabilities and scores out, by the bundle that is served.
+
+    Parameters
+    ----------
+    batch_size : products that run through the graph at once
+    n_decoders : threads that decode images
+    """
+
+    def __init__(self, *, batch_size: int, n_decoders: int, metrics: Metrics) -> None:
+        self._batch_size = batch_size
+        self._n_decoders = n_decoders
+        self._metrics = metrics
+        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._decoders = ThreadPoolExecutor(n_decoders, thread_name_prefix="decode")
+        self._served: Served | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a bundle is served."""
+        return self._served is not None
+
+    @property
+    def served(self) -> Served:
+        """The bundle that answers requests from now on.
+
+        Raises
+        ------
+        NoBundle
+            Before the first one has been loaded.
+        """
+        if self._served is None:
+            raise NoBundle("no model is loaded yet; promote one in the model store")
+        return self._served
+
+    def load(self, directory: Path) -> Manifest:
+        """Serve the bundle in a directory; on refusal, what was served before goes on. Blocks; any thread may call it.
+
+        Raises
+        ------
+        BundleRefused
+            If it is damaged or does not reproduce its golden batch.
+        """
+        served = Served(directory, batch_size=self._batch_size, inference=self._inference, metrics=self._metrics)
+        self._served = served
+        self._metrics.serving(version=served.manifest.version, taxonomy=served.manifest.taxonomy.version)
+        return served.manifest
+
+    async def classify(self, served: Served, products: Sequence[Product]) -> Classification:
+        """Answer some products by one bundle; an image that cannot be decoded counts as missing, and is reported."""
+        images: dict[int, Pixels] = {}
+        unreadable: dict[int, str] = {}
+        pending = [(index, product.image) for index, product in enumerate(products) if product.image is not None]
+        for start in range(0, len(pending), self._n_decoders):  # no more at once: other requests have images too
+            chunk = pending[start : start + self._n_decoders]
+            decoded = await asyncio.gather(*(self._decode(content, served.image_size) for _, content in chunk))
+            for (index, _), outcome in zip(chunk, decoded, strict=True):
+                if isinstance(outcome, str):
+                    unreadable[index] = outcome
+                else:
+                    images[index] = outcome
+        encoded = [served.encoder.encode(product, images.get(index)) for index, product in enumerate(products)]
+        parts = await served.batcher.submit(encoded)
+        self._metrics.classified(len(products), len(unreadable))
+        return Classification(served, parts, unreadable)
+
+    def close(self) -> None:
+        """Stop the threads, after what they are at."""
+        self._inference.shutdown()
+        self._decoders.shutdown(cancel_futures=True)
+
+    async def _decode(self, content: bytes, size: int) -> Pixels | str:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._decoders, decode_image, content, size)
+        except UnreadableImage as error:
+            return str(error)

@@ -1,0 +1,166 @@
+"""`POST /classify`: from the bytes of a request to the bytes of its answer.
+
+What may stand in a request is left to `service.product_reader`, answering to `service.classifier`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic_core import to_json
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from service.classifier import Classification, Classifier, Scored, Served
+from service.errors import RequestRefused
+from service.product_reader import PostedProduct, ProductReader
+
+DECIMALS = 7  # of a number in an answer: finer than the agreement of two processors
+DETAILS = ("members", "classes", "embedding")
+
+
+class ClassifyApi:
+    """The route's endpoint; keeps one reader, for the fields of the bundle that is served."""
+
+    def __init__(self, classifier: Classifier, *, max_products: int, max_body_bytes: int) -> None:
+        self._classifier = classifier
+        self._max_products = max_products
+        self._max_body_bytes = max_body_bytes
+        self._reader: tuple[Served, ProductReader] | None = None
+
+    async def classify(self, request: Request) -> Response:
+        """Answer one request, all of it by the bundle that is served when its body has arrived."""
+        details = requested_details(request.query_params.multi_items())
+        check_media_type(request)
+        body = await read_body(request, self._max_body_bytes)
+        served = self._classifier.served
+        posted = self._reader_of(served).read(body)
+        classification = await self._classifier.classify(served, [entry.product for entry in posted])
+        answer = {
+            "model_version": served.manifest.version,
+            "results": list(results(posted, classification, details)),
+        }
+        return Response(to_json(answer), media_type="application/json")
+
+    def _reader_of(self, served: Served) -> ProductReader:
+        if self._reader is None or self._reader[0] is not served:
+            self._reader = served, ProductReader(served.manifest.fields, max_products=self._max_products)
+        return self._reader[1]
+
+
+def check_media_type(request: Request) -> None:
+    """Accept JSON as it is, not compressed.
+
+    Raises
+    ------
+    RequestRefused
+        415 for anything else.
+    """
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    if media_type.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
+        raise RequestRefused(415, "unsupported media type", "send content-type: application/json, in UTF-8")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestRefused(415, "unsupported media type", "send the body without content-encoding")
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The request's body, of which no more than `max_bytes` are ever held.
+
+    Raises
+    ------
+    RequestRefused
+        413 as soon as it is known to be larger; 400 if the client goes away before its end.
+    """
+    refusal = RequestRefused(413, "body too large", f"the body has more than {max_bytes} bytes; send fewer products")
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise refusal
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > max_bytes:
+                raise refusal
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise RequestRefused(400, "incomplete body", "the client went away before the end of its body") from None
+    return b"".join(chunks)
+
+
+def requested_details(parameters: Sequence[tuple[str, str]]) -> frozenset[str]:
+    """What `?detail=members,classes,embedding` asks for.
+
+    Raises
+    ------
+    RequestRefused
+        400 for another parameter or another detail.
+    """
+    details: set[str] = set()
+    for name, value in parameters:
+        if name != "detail":
+            raise RequestRefused(400, "invalid query", "the only query parameter is detail")
+        details.update(part.strip() for part in value.split(",") if part.strip())
+    if not details <= set(DETAILS):
+        raise RequestRefused(400, "invalid query", f"detail can be any of {', '.join(DETAILS)}, with commas between")
+    return frozenset(details)
+
+
+def results(
+    posted: Sequence[PostedProduct], classification: Classification, details: frozenset[str]
+) -> Iterator[dict[str, Any]]:
+    """One result a product, in the order in which they came."""
+    manifest = classification.served.manifest
+    start = 0
+    for part in classification.parts:
+        for row, result in enumerate(_part_results(part, manifest.taxonomy.classes, classification.served)):
+            index = start + row
+            answer = {"product_id": posted[index].product.product_id, **result}
+            if index in classification.unreadable:
+                warning = {"field": manifest.fields.image, "detail": classification.unreadable[index]}
+                answer["warnings"] = [warning]
+            if details:
+                answer |= _details(part, row, classification.served, details)
+            yield answer
+        start += len(part.positive)
+
+
+def _part_results(part: Scored, classes: Sequence[str], served: Served) -> Iterator[dict[str, Any]]:
+    probabilities = _rounded(part.predictions.probabilities)
+    uncertainty, disagreement = _rounded(part.uncertainty), _rounded(part.disagreement)
+    positive, present = part.positive.tolist(), part.predictions.present.tolist()
+    members = [member.name for member in served.manifest.members]
+    for row, values in enumerate(probabilities):
+        yield {
+            "probabilities": dict(zip(classes, values, strict=True)),
+            "positive": [name for name, is_positive in zip(classes, positive[row], strict=True) if is_positive],
+            "uncertainty": uncertainty[row],
+            "disagreement": disagreement[row],
+            "abstained": [name for name, is_present in zip(members, present[row], strict=True) if not is_present],
+        }
+
+
+def _details(part: Scored, row: int, served: Served, details: frozenset[str]) -> dict[str, Any]:
+    classes = served.manifest.taxonomy.classes
+    answer: dict[str, Any] = {}
+    if "members" in details:
+        present = part.predictions.present[row].tolist()
+        by_member = _rounded(part.predictions.member_probabilities[row])
+        answer["members"] = {
+            member.name: dict(zip(classes, by_member[index], strict=True)) if present[index] else None
+            for index, member in enumerate(served.manifest.members)
+        }
+    if "classes" in details:
+        unsure, split = _rounded(part.scores.uncertainty[row]), _rounded(part.scores.disagreement[row])
+        answer["classes"] = {
+            name: {"uncertainty": unsure[index], "disagreement": split[index]} for index, name in enumerate(classes)
+        }
+    if "embedding" in details:
+        answer["embedding"] = _rounded(part.predictions.embedding[row])
+    return answer
+
+
+def _rounded(values: Any) -> Any:
+    return np.round(values.astype(np.float64), DECIMALS).tolist()

@@ -1,0 +1,52 @@
+"""Starts the BentoML server of this service in place of the running process.
+
+What it serves is left to `service.app`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+SERVICE = "service.app:Winnow"
+ROOT = Path(__file__).parent.parent  # what `service` is imported from
+
+
+def serve(*, host: str = "127.0.0.1", port: int = 3000, workers: int | None = None) -> NoReturn:
+    """Become `bentoml serve`; Ctrl-C and signals then reach it directly.
+
+    Parameters
+    ----------
+    host : address to listen on; by default this machine alone
+    workers : processes, by default what WINNOW_WORKERS says
+    """
+    sys.stderr.write(welcome(host, port))
+    sys.stderr.flush()
+    os.execve(sys.executable, command(host, port), environment(os.environ, workers))
+
+
+def command(host: str, port: int) -> list[str]:
+    """The server's command line."""
+    return [
+        *(sys.executable, "-m", "bentoml", "serve", SERVICE),
+        *("--host", host, "--port", str(port), "--working-dir", str(ROOT)),
+    ]
+
+
+def environment(inherited: Mapping[str, str], workers: int | None) -> dict[str, str]:
+    """The server's environment: what is inherited, no reports of use to BentoML's makers, and the workers."""
+    chosen = {"BENTOML_DO_NOT_TRACK": "True", **inherited}
+    if workers is not None:
+        chosen["WINNOW_WORKERS"] = str(workers)
+    return chosen
+
+
+def welcome(host: str, port: int) -> str:
+    """What to open once the server is up."""
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host
+    url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    lines = (("overview", ""), ("documentation", "/docs"), ("ready", "/readyz"), ("metrics", "/metrics"))
+    return "".join(f"{name:>14}  {url}{path}\n" for name, path in lines)

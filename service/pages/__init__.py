@@ -1,0 +1,1 @@
+"""Pages for people: plain HTML, one style sheet, nothing from outside; filled from the served bundle."""

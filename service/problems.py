@@ -1,0 +1,109 @@
+"""Errors at the border: every refusal and failure becomes an RFC 9457 problem document.
+
+Which error means what is left to `service.errors`; counting them is left to `service.metrics`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import InvalidProduct, RequestRefused, WinnowError
+from service.metrics import Metrics, Outcome
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5
+
+logger = logging.getLogger(__name__)
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    errors: Sequence[InvalidProduct] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem document; `errors` name products by their position and fields by their name."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if errors:
+        body["errors"] = [
+            {"product": error.product_index, "field": error.field, "detail": error.detail} for error in errors
+        ]
+    return Response(to_json(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def answer_winnow_error(_: Request, error: Exception) -> Response:
+    """Turn an error of ours into its problem document."""
+    if isinstance(error, RequestRefused):
+        # What was not read of the body must not be taken for the next request.
+        headers = {"connection": "close"} if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
+        return problem(error.status, error.title, error.detail, errors=error.errors, headers=headers)
+    if not isinstance(error, WinnowError):
+        raise error
+    errors = [error] if isinstance(error, InvalidProduct) else []
+    retry = {"retry-after": str(RETRY_AFTER_SECONDS)} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return problem(error.status, error.title, str(error), errors=errors, headers=retry)
+
+
+async def answer_http_error(_: Request, error: Exception) -> Response:
+    """Turn "not found" and "method not allowed" into problem documents."""
+    if not isinstance(error, HTTPException):
+        raise error
+    title = HTTPStatus(error.status_code).phrase.lower()
+    return problem(error.status_code, title, f"{title}; /docs says what there is", headers=error.headers)
+
+
+EXCEPTION_HANDLERS: dict[Any, Any] = {WinnowError: answer_winnow_error, HTTPException: answer_http_error}
+
+
+class Border:
+    """ASGI middleware: measures every request, and answers 500 for an error nobody foresaw, saying nothing of it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; the application's lifespan passes unmeasured."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        status = 0
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except Exception:
+            logger.error("request failed", extra={"route": _route(scope)}, exc_info=True)
+            if not status:
+                response = problem(500, "internal error", "the request could not be answered; it was logged")
+                await response(scope, receive, watched_send)
+        finally:
+            self._metrics.request(route=_route(scope), outcome=_outcome(status), seconds=perf_counter() - started)
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", None) or "other"
+
+
+def _outcome(status: int) -> Outcome:
+    if not status or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "failed"
+    return "refused" if status >= HTTPStatus.BAD_REQUEST else "ok"

@@ -1,0 +1,203 @@
+"""Reads the body of a classify request, strictly, into records that have exactly the served bundle's columns.
+
+Pydantic checks the bytes in one pass; what it finds is said in our words, by product and field and never with a value.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Required
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict
+
+from service.contracts import FieldSpec, Product
+from service.errors import InvalidProduct, RequestRefused
+
+MAX_ID_CHARACTERS = 200
+MAX_TEXT_CHARACTERS = 20_000
+MAX_CATEGORY_CHARACTERS = 1_000
+MAX_CATEGORY_VALUES = 100
+MAX_ERRORS = 20  # more are not listed
+MAX_NAME_CHARACTERS = 100  # of an unknown field's name, which the client chose
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PostedProduct:
+    """A product as it came, and as the encoder takes it."""
+
+    record: dict[str, Any]
+    product: Product
+
+
+class ProductReader:
+    """Reads the products of one bundle's fields.
+
+    Parameters
+    ----------
+    max_products : in one request
+    """
+
+    def __init__(self, fields: FieldSpec, *, max_products: int) -> None:
+        self._fields = fields
+        self._max_products = max_products
+        self._expectations = expectations(fields)
+        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(_body_type(fields, max_products))
+
+    def read(self, body: bytes) -> list[PostedProduct]:
+        """Check a body `{"products": [{…}, …]}` and arrange its products.
+
+        Raises
+        ------
+        RequestRefused
+            400 if it is no JSON; 422 if anything in it is not what the fields allow, naming product and field.
+        """
+        try:
+            records: list[dict[str, Any]] = self._adapter.validate_json(body)["products"]
+        except ValidationError as error:
+            raise self._refusal(error) from None  # its text quotes values
+        if b"\\u0000" in body:
+            _refuse(_with_nul(records))
+        return self._arranged(records)
+
+    def _arranged(self, records: list[dict[str, Any]]) -> list[PostedProduct]:
+        column = self._fields.image
+        posted: list[PostedProduct] = []
+        errors: list[InvalidProduct] = []
+        for index, record in enumerate(records):
+            content = None
+            if column is not None and record.get(column) is not None:
+                try:
+                    content = decode_base64(record[column])
+                except ValueError:
+                    detail = "must be an image file in base64, without line breaks or a data: prefix"
+                    errors.append(InvalidProduct(detail, product_index=index, field=column))
+                    continue
+            posted.append(PostedProduct(record, self._fields.product(record, image=content)))
+        _refuse(errors)
+        return posted
+
+    def _refusal(self, error: ValidationError) -> RequestRefused:
+        found = error.errors(include_url=False, include_input=False)
+        if found[0]["type"] == "json_invalid":
+            reason = found[0]["ctx"]["error"]
+            return RequestRefused(400, "invalid JSON", f"the body is no JSON in UTF-8: {reason}")
+        products = [detail for detail in found if detail["loc"][:1] == ("products",) and len(detail["loc"]) > 1]
+        if products:
+            return _refusal(self._explained(products))
+        wanted = f'send {{"products": [{{…}}, …]}} with 1 to {self._max_products} products'
+        return RequestRefused(422, "invalid request", f"{_outer_fault(found[0])}; {wanted}")
+
+    def _explained(self, details: Sequence[ErrorDetails]) -> Iterator[InvalidProduct]:
+        seen = set()
+        for detail in details:
+            _, index, *path = detail["loc"]
+            field = str(path[0]) if path else None
+            if (index, field) in seen:  # a field that may be of two types is at fault once for each
+                continue
+            seen.add((index, field))
+            yield InvalidProduct(self._explanation(detail, field), product_index=int(index), field=_shortened(field))
+
+    def _explanation(self, detail: ErrorDetails, field: str | None) -> str:
+        if field is None:
+            return "must be an object with the catalogue's columns"
+        if detail["type"] == "missing":
+            return f"is missing; it {self._expectations[field]}"
+        if detail["type"] == "extra_forbidden":
+            return f"is no field of this catalogue; there are {', '.join(self._fields.columns)}"
+        return self._expectations[field]
+
+
+def expectations(fields: FieldSpec) -> dict[str, str]:
+    """What each field must be, in words, for error messages and the documentation."""
+    words = {fields.id: f"must be a string of 1 to {MAX_ID_CHARACTERS} characters"}
+    for column in fields.text:
+        words[column] = f"must be a string of at most {MAX_TEXT_CHARACTERS} characters, or null"
+    for field in fields.categorical:
+        split = f', with "{field.separator}" between values' if field.separator else ""
+        words[field.column] = (
+            f"must be a string of at most {MAX_CATEGORY_CHARACTERS} characters{split}, "
+            f"a list of at most {MAX_CATEGORY_VALUES} strings, or null"
+        )
+    for column in fields.numerical:
+        words[column] = "must be a finite number, or null"
+    if fields.image:
+        words[fields.image] = "must be a string: a JPEG, PNG or WebP file in base64, or null"
+    return words
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode standard base64.
+
+    Raises
+    ------
+    ValueError
+        If there is any other character, padding is wrong, or nothing is in it.
+    """
+    content = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    if not content:
+        raise ValueError("empty")
+    return content
+
+
+def _body_type(fields: FieldSpec, max_products: int) -> Any:
+    text: Any = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
+    category: Any = Annotated[str, Field(max_length=MAX_CATEGORY_CHARACTERS)]
+    categories: Any = Annotated[list[category], Field(max_length=MAX_CATEGORY_VALUES)]
+    columns: dict[str, Any] = {fields.id: Required[Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]]}
+    columns |= dict.fromkeys(fields.text, text | None)
+    columns |= {field.column: category | categories | None for field in fields.categorical}
+    columns |= dict.fromkeys(fields.numerical, float | None)
+    if fields.image:
+        columns[fields.image] = str | None
+    product: Any = _typed("Product", columns)
+    several = Annotated[list[product], Field(min_length=1, max_length=max_products)]
+    return _typed("Body", {"products": Required[several]})
+
+
+def _typed(name: str, columns: dict[str, Any]) -> Any:
+    made = TypedDict(name, columns, total=False)  # type: ignore[misc]  # the columns are known at run time only
+    made.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]  # where pydantic looks for it
+    return made
+
+
+def _outer_fault(detail: ErrorDetails) -> str:
+    kind = detail["type"]
+    if kind == "too_long":
+        return "there are too many products"
+    if kind == "too_short":
+        return "there are no products"
+    if kind == "extra_forbidden":
+        return f"{_shortened(str(detail['loc'][0]))} is no part of a request"
+    return "products is missing or no list" if kind != "dict_type" else "the body is no object"
+
+
+def _with_nul(records: Iterable[dict[str, Any]]) -> Iterator[InvalidProduct]:
+    for index, record in enumerate(records):
+        for field, value in record.items():
+            texts = value if isinstance(value, list) else [value]
+            if any(isinstance(text, str) and "\0" in text for text in texts):
+                yield InvalidProduct("must not hold the NUL character", product_index=index, field=field)
+
+
+def _shortened(name: str | None) -> str | None:
+    return name if name is None or len(name) <= MAX_NAME_CHARACTERS else name[:MAX_NAME_CHARACTERS] + "…"
+
+
+def _refuse(errors: Iterable[InvalidProduct]) -> None:
+    found = list(errors)
+    if found:
+        raise _refusal(found)
+
+
+def _refusal(errors: Iterable[InvalidProduct]) -> RequestRefused:
+    found = list(errors)
+    first = found[0]
+    where = f"product {first.product_index}" + (f", field {first.field}" if first.field else "")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return RequestRefused(422, "invalid product", f"{where}: {first.detail}{more}", errors=found[:MAX_ERRORS])

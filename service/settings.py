@@ -1,0 +1,69 @@
+"""What can be set from outside, through environment variables; read once where a process is composed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+
+from service.contracts import Frozen
+from service.errors import SettingsError
+
+PREFIX = "WINNOW_"
+HOME = "BENTOML_HOME"
+
+
+class Settings(Frozen):
+    """Validated settings; `WINNOW_WORKERS` sets `workers`, and so on. The descriptions make the README's table."""
+
+    workers: int = Field(default=1, ge=1, le=256, description="worker processes; one a core is best")
+    max_products: int = Field(default=256, ge=1, le=4096, description="products accepted in one request")
+    max_body_bytes: int = Field(default=10_000_000, ge=1024, description="size of a request body that is read at most")
+    batch_size: int = Field(default=64, ge=1, le=1024, description="products that run through the graph at once")
+    model: str = Field(default="winnow", pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="name in the model store")
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="label queue: `sqlite:///…` or `postgresql://…`; by default a file in `BENTOML_HOME`",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe message that is logged"
+    )
+    home: Path = Field(
+        default=Path("~/bentoml"), description="BentoML's directory, with the model store in it", exclude=True
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read all settings; a name that starts with WINNOW_ and is none of ours is refused, so no typo is silent.
+
+        Raises
+        ------
+        SettingsError
+            Naming the variable and the remedy, never the value.
+        """
+        given = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
+        known = variable_names()
+        for name in given:
+            if PREFIX + name not in known:
+                raise SettingsError(f"{PREFIX}{name} is no setting{_closest(PREFIX + name, known)}")
+        values = {name.lower(): value for name, value in given.items()}
+        home = Path(environ.get(HOME) or "~/bentoml").expanduser()
+        values.setdefault("database_url", f"sqlite:///{home / 'winnow.sqlite3'}")
+        try:
+            return cls.model_validate({**values, "home": home})
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise SettingsError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}") from error
+
+
+def variable_names() -> tuple[str, ...]:
+    """Names of all environment variables that are ours."""
+    return tuple(PREFIX + name.upper() for name in Settings.model_fields if name != "home")
+
+
+def _closest(name: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(known)}"

@@ -1,0 +1,39 @@
+"""The service in the test's own process: its ASGI application, started and stopped as a server would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.classifier import Classifier
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A running service: its client, its numbers, and its use case."""
+
+    client: TestClient
+    registry: CollectorRegistry
+    classifier: Classifier
+
+    def number(self, name: str, **labels: str) -> float | None:
+        """Value of a metric's sample."""
+        return self.registry.get_sample_value(name, labels)
+
+
+@contextmanager
+def serving(home: Path, **environment: str) -> Iterator[Backend]:
+    """Serve what is current in the model store under `home`."""
+    settings = Settings.from_env({"BENTOML_HOME": str(home), **environment})
+    registry = CollectorRegistry()
+    app = create_app(settings, Metrics(registry))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield Backend(client, registry, app.state.classifier)

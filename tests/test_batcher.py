@@ -1,0 +1,140 @@
+"""The batcher: order, size, isolation of failures, and callers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.batcher import Batcher
+
+T = TypeVar("T")
+
+
+@dataclass
+class Doubled:
+    values: list[int]
+
+    def rows(self, start: int, stop: int) -> Doubled:
+        return Doubled(self.values[start:stop])
+
+
+class Machine:
+    """Doubles numbers; the first batch waits until `go`, so that a test decides what queues up behind it."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.batches: list[list[int]] = []
+
+    def __call__(self, items: Sequence[int]) -> Doubled:
+        self.go.wait(timeout=10)
+        self.batches.append(list(items))
+        if any(item < 0 for item in items):
+            raise ValueError(f"negative: {min(items)}")
+        return Doubled([2 * item for item in items])
+
+
+def run_with(use: Callable[[Machine, Batcher[int, Doubled]], Awaitable[T]], *, max_batch_size: int = 4) -> T:
+    machine = Machine()
+
+    async def main() -> T:
+        with ThreadPoolExecutor(1) as executor:
+            try:
+                return await use(machine, Batcher(machine, max_batch_size=max_batch_size, executor=executor))
+            finally:
+                machine.go.set()
+
+    return asyncio.run(main())
+
+
+async def queued(batcher: Batcher[int, Doubled], *requests: list[int]) -> list[asyncio.Task[list[Doubled]]]:
+    tasks = [asyncio.create_task(batcher.submit(items)) for items in requests]
+    await asyncio.sleep(0)  # one turn of the loop, in which every task submits
+    return tasks
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    requests=st.lists(st.lists(st.integers(0, 1000), min_size=1, max_size=11), min_size=1, max_size=12),
+    max_batch_size=st.integers(1, 6),
+)
+def test_every_request_gets_its_own_answers_in_order_whatever_the_batching(
+    requests: list[list[int]], max_batch_size: int
+) -> None:
+    async def use(machine: Machine, batcher: Batcher[int, Doubled]) -> tuple[list[list[Doubled]], list[list[int]]]:
+        tasks = await queued(batcher, *requests)
+        machine.go.set()
+        return await asyncio.gather(*tasks), machine.batches
+
+    answers, batches = run_with(use, max_batch_size=max_batch_size)
+
+    assert [[v for part in parts for v in part.values] for parts in answers] == [[2 * i for i in r] for r in requests]
+    assert all(len(batch) <= max_batch_size for batch in batches)
+    assert [item for batch in batches for item in batch] == [item for request in requests for item in request]
+
+
+def test_what_queues_up_while_a_batch_runs_goes_together_up_to_the_cap() -> None:
+    async def use(machine: Machine, batcher: Batcher[int, Doubled]) -> list[list[int]]:
+        tasks = await queued(batcher, [1], [2], [3, 4], [5], [6])
+        machine.go.set()
+        await asyncio.gather(*tasks)
+        return machine.batches
+
+    assert run_with(use) == [[1], [2, 3, 4, 5], [6]]
+
+
+def test_a_failing_request_fails_alone() -> None:
+    async def use(machine: Machine, batcher: Batcher[int, Doubled]) -> list[list[Doubled] | BaseException]:
+        tasks = await queued(batcher, [1], [2], [-3], [4])
+        machine.go.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    answers = run_with(use)
+
+    assert answers[0] == [Doubled([2])]
+    assert answers[1] == [Doubled([4])]
+    assert isinstance(answers[2], ValueError)
+    assert str(answers[2]) == "negative: -3"
+    assert answers[3] == [Doubled([8])]
+
+
+def test_requests_that_come_after_a_failure_are_answered() -> None:
+    async def use(machine: Machine, batcher: Batcher[int, Doubled]) -> list[Doubled]:
+        machine.go.set()
+        with pytest.raises(ValueError, match="negative"):
+            await batcher.submit([-1])
+        return await batcher.submit([5])
+
+    assert run_with(use) == [Doubled([10])]
+
+
+def test_a_caller_that_goes_away_takes_no_room_in_a_batch() -> None:
+    async def use(machine: Machine, batcher: Batcher[int, Doubled]) -> tuple[list[list[int]], list[Doubled]]:
+        tasks = await queued(batcher, [1], [2, 3, 4], [5, 6])
+        tasks[1].cancel()
+        await asyncio.sleep(0)
+        machine.go.set()
+        answer = await tasks[2]
+        return machine.batches, answer
+
+    batches, answer = run_with(use)
+
+    assert batches == [[1], [5, 6]]
+    assert answer == [Doubled([10, 12])]
+
+
+def test_a_caller_that_goes_away_while_its_batch_runs_harms_nobody() -> None:
+    async def use(machine: Machine, batcher: Batcher[int, Doubled]) -> list[Doubled]:
+        tasks = await queued(batcher, [1], [2])
+        tasks[0].cancel()
+        machine.go.set()
+        return await tasks[1]
+
+    assert run_with(use) == [Doubled([4])]
