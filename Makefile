@@ -26,7 +26,7 @@ check: install ## format, lint, types
 	$(BIN)/mypy
 
 test: check ## every check and every test
-	$(BIN)/pytest
+	$(BIN)/pytest $(PYTEST_FLAGS)
 
 format: install ## rewrite the code in its one format
 	$(BIN)/ruff format .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,3 +40,11 @@ def backend(bundle_store: BundleStore, tiny_bundle: Path, tmp_path: Path) -> Ite
 def client(backend: Backend) -> TestClient:
     """An HTTP client of the service in this process."""
     return backend.client
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a run in which anything was skipped, where REFUSE_SKIPS asks for it, as continuous integration does."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("REFUSE_SKIPS") and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

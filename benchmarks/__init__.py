@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat; each module is one table, run as `python -m benchmarks.<name>`."""

@@ -1,0 +1,108 @@
+"""Starts servers on a free port of this machine, waits until they answer, counts their CPU time, and stops them."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+PEERS = ROOT / "build" / "peers"
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    name: str
+    port: int
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        """CPU time, user and system, of the whole process tree so far."""
+        tree = [self.process, *self.process.children(recursive=True)]
+        return sum(float(times.user + times.system) for times in (process.cpu_times() for process in tree))
+
+
+@contextmanager
+def serving(name: str, command: Sequence[str], *, ready: str, environment: Mapping[str, str]) -> Iterator[Server]:
+    """Run a server for the time of the block; `{port}` in the command is replaced by a free port."""
+    port = free_port()
+    spelled = [word.replace("{port}", str(port)) for word in command]
+    started = subprocess.Popen(
+        spelled, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    server = Server(name, port, psutil.Process(started.pid))
+    try:
+        _wait_until_ready(server, ready)
+        yield server
+    finally:
+        _stop(server)
+        started.wait(timeout=20)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def peer_python(name: str, requirements: Sequence[str]) -> Path:
+    """Python of a peer's own environment under build/peers, made on first use."""
+    directory = PEERS / name
+    python = directory / "bin" / "python"
+    stamp = directory / "installed"
+    if not stamp.exists():
+        venv.create(directory, with_pip=True, clear=True)
+        constraints = ["--constraint", str(ROOT / "constraints.txt")]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *constraints, *requirements], check=True)
+        stamp.touch()
+    return python
+
+
+def winnow_command() -> list[str]:
+    """The command that serves Winnow with this interpreter."""
+    return [sys.executable, "-m", "training.cli", "serve", "--port", "{port}"]
+
+
+def _wait_until_ready(server: Server, path: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if not server.process.is_running() or server.process.status() == psutil.STATUS_ZOMBIE:
+            raise RuntimeError(f"{server.name} ended before it answered {path}")
+        if _answers(server.port, path):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"{server.name} did not answer {path} within {START_SECONDS:.0f} s")
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _stop(server: Server) -> None:
+    tree = [server.process, *server.process.children(recursive=True)] if server.process.is_running() else []
+    for process in tree[:1]:
+        process.terminate()
+    _, alive = psutil.wait_procs(tree, timeout=15)
+    for process in alive:
+        process.kill()
