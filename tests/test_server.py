@@ -1,0 +1,157 @@
+"""The service under BentoML, as `winnow serve` and `bentoml serve` start it."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from service.bundle_store import BundleStore
+from service.launch import command, environment, welcome
+from tests.server import Server, running
+from tests.tiny_bundle import EXAMPLE, write_tiny_bundle
+
+ROOT = Path(__file__).parent.parent
+
+
+def promoted(home: Path) -> Path:
+    write_tiny_bundle(home / "tiny")
+    store = BundleStore(home)
+    store.promote(store.save(home / "tiny"))
+    return home
+
+
+def samples(server: Server, name: str) -> dict[str, float]:
+    lines = (line for line in server.get("/metrics").text.splitlines() if re.match(rf"{name}[{{ ]", line))
+    return {labels: float(value) for labels, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(promoted(tmp_path_factory.mktemp("bentoml")), workers=2) as started:
+        yield started
+
+
+def test_two_workers_answer_and_add_up_their_metrics(server: Server) -> None:
+    counted = 'winnow_requests_total{outcome="ok",route="/classify"}'
+    before = samples(server, "winnow_requests_total").get(counted, 0.0)
+
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda _: server.post("/classify", {"products": [EXAMPLE] * 3}), range(40)))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    assert len(re.findall("bundle loaded", server.log.read_text())) == 2
+    for _ in range(4):  # whichever worker is asked
+        assert samples(server, "winnow_requests_total")[counted] == before + 40
+
+
+def test_our_routes_pass_by_bentoml_and_its_own_do_not(server: Server) -> None:
+    """Fails when BentoML changes how it composes its application, on which the short way to our routes rests."""
+    answer = server.post("/classify", {"products": [EXAMPLE]})
+    server.get("/readyz")
+
+    assert answer.status_code == 200
+    assert "x-bentoml-request-id" not in answer.headers
+    endpoints = {label for label in samples(server, "bentoml_service_request_total") if "endpoint=" in label}
+    assert any('endpoint="/readyz"' in label for label in endpoints)
+    assert not any('endpoint="/classify"' in label for label in endpoints)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "media_type"),
+    [
+        ("/", 200, "text/html"),
+        ("/docs", 200, "text/html"),
+        ("/openapi.json", 200, "application/json"),
+        ("/model", 200, "application/json"),
+        ("/metrics", 200, "text/plain"),
+        ("/livez", 200, "text/plain"),
+        ("/readyz", 200, "text/plain"),
+        ("/docs.json", 404, "application/problem+json"),
+        ("/classify", 405, "application/problem+json"),
+    ],
+)
+def test_every_route_is_there(server: Server, path: str, status: int, media_type: str) -> None:
+    answer = server.get(path)
+
+    assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (status, media_type)
+
+
+def test_the_command_on_the_docs_page_works(server: Server) -> None:
+    page = server.get("/docs").text
+    shown = re.search(r'<pre id="curl">(.*?)</pre>', page, re.DOTALL)
+    assert shown
+    curl, url, _, header, _, body = shlex.split(html.unescape(shown[1]).replace("\\\n", ""))
+    name, value = header.split(": ")
+
+    answer = httpx.post(url, content=body, headers={name: value}, timeout=20)
+
+    assert (curl, url) == ("curl", f"{server.url}/classify")
+    assert answer.json()["results"][0]["product_id"] == EXAMPLE["product_id"]
+
+
+def test_a_value_of_a_refused_product_is_not_logged(server: Server) -> None:
+    answer = server.post("/classify", {"products": [{"product_id": "x", "price": "do-not-log-me"}]})
+
+    assert answer.status_code == 422
+    assert "do-not-log-me" not in server.log.read_text()
+
+
+def test_without_a_bundle_the_server_lives_and_is_not_ready(tmp_path: Path) -> None:
+    with running(tmp_path / "empty", wait_for="/livez") as server:
+        assert server.get("/readyz").status_code == 503
+        assert server.post("/classify", {"products": [EXAMPLE]}).json()["title"] == "no bundle"
+        assert server.get("/").status_code == 503
+
+
+def test_a_server_with_a_wrong_setting_says_so_and_does_not_start(tmp_path: Path) -> None:
+    variables = environment({**os.environ, "BENTOML_HOME": str(tmp_path), "WINNOW_WORKER": "2"}, None)
+
+    done = subprocess.run(
+        command("127.0.0.1", 1), env=variables, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode != 0
+    assert "WINNOW_WORKER is no setting; did you mean WINNOW_WORKERS?" in done.stdout + done.stderr
+
+
+def test_a_built_bento_answers_the_same(server: Server, tmp_path: Path) -> None:
+    home = promoted(tmp_path / "bentoml")
+    variables = environment({**os.environ, "BENTOML_HOME": str(home)}, None)
+    build = [sys.executable, "-m", "bentoml", "build", "--version", "test", str(ROOT)]
+    subprocess.run(build, env=variables, check=True, capture_output=True, timeout=120)
+
+    with running(home, served=["winnow:test"], cwd=tmp_path) as bento:
+        body = {"products": [EXAMPLE, {"product_id": "2", "title": "red shirt"}]}
+        assert bento.post("/classify", body).json() == server.post("/classify", body).json()
+
+
+def test_a_bento_installs_what_the_project_says_serving_needs() -> None:
+    bentofile = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert bentofile["python"]["packages"] == project["dependencies"]
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80/docs"),
+        ("0.0.0.0", "http://127.0.0.1:80/docs"),
+        ("::1", "http://[::1]:80/docs"),
+    ],
+)
+def test_the_addresses_shown_at_the_start_can_be_opened(host: str, url: str) -> None:
+    assert url in welcome(host, 80)
