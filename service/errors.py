@@ -167,3 +167,73 @@ class KeyReused(WinnowError):
 
     status = 422
     title = "idempotency key reused"
+
+
+class TurnedAway(WinnowError):
+    """A request is turned away before its work begins; `headers` go into the answer beside the problem.
+
+    Parameters
+    ----------
+    detail : what is wrong and what would be right, without any value from the request
+    """
+
+    status = 400
+    title = "request refused"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class Unauthenticated(TurnedAway):
+    """No API key came with the request, or one that is not live."""
+
+    status = 401
+    title = "API key needed"
+    headers = (("www-authenticate", 'Bearer, Basic realm="winnow", charset="UTF-8"'),)
+
+
+class Forbidden(TurnedAway):
+    """The caller is known, or none is needed, but this request is not theirs to make."""
+
+    status = 403
+    title = "forbidden"
+
+
+class BodyTimedOut(TurnedAway):
+    """The body did not arrive in time."""
+
+    status = 408
+    title = "request body timed out"
+    headers = (("connection", "close"),)
+
+
+class BodyTooLarge(TurnedAway):
+    """The body is larger than the cap."""
+
+    status = 413
+    title = "request body too large"
+    headers = (("connection", "close"),)
+
+
+class TooManyRequests(TurnedAway):
+    """As many requests are waiting as may wait."""
+
+    status = 429
+    title = "too many requests"
+    headers = (("retry-after", "1"),)
+
+
+class Overloaded(TurnedAway):
+    """The request waited for a slot as long as it may."""
+
+    status = 503
+    title = "overloaded"
+    headers: tuple[tuple[str, str], ...] = (("retry-after", "1"),)
+
+
+class NoRoom(Overloaded):
+    """All bodies held at this moment leave no memory for another."""
+
+    headers = (("retry-after", "1"), ("connection", "close"))

@@ -1,0 +1,258 @@
+"""What stands before the application: a body within a size and a time, then a slot to work in, or a quick refusal.
+
+A body is read completely before its request takes a slot, so senders that dawdle starve nobody. What the body says is
+left to the application, who may send it to `service.access`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from service.errors import BodyTimedOut, BodyTooLarge, NoRoom, Overloaded, TooManyRequests, TurnedAway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+Reason = Literal["body_timed_out", "body_too_large", "hung_up", "line_full", "waited_too_long", "no_room"]
+REASON_OF: dict[type[TurnedAway], Reason] = {
+    BodyTimedOut: "body_timed_out",
+    BodyTooLarge: "body_too_large",
+    TooManyRequests: "line_full",
+    Overloaded: "waited_too_long",
+    NoRoom: "no_room",
+}
+REASONS: tuple[Reason, ...] = (*REASON_OF.values(), "hung_up")
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Hangup(Exception):
+    """The client closed the connection before its body was complete; there is nobody left to answer."""
+
+
+class Admission:
+    """Slots to work in, and a bounded line before them.
+
+    Parameters
+    ----------
+    n_running : requests at work at one time
+    n_waiting : requests that may stand in line
+    wait_seconds : how long one may stand there
+    """
+
+    def __init__(self, *, n_running: int, n_waiting: int, wait_seconds: float) -> None:
+        self._slots = asyncio.Semaphore(n_running)
+        self._max_waiting = n_waiting
+        self._wait_seconds = wait_seconds
+        self._n_waiting = 0
+        self._n_running = 0
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests in line now."""
+        return self._n_waiting
+
+    @property
+    def n_running(self) -> int:
+        """Requests at work now."""
+        return self._n_running
+
+    def check_room(self) -> None:
+        """Raise `TooManyRequests` if the line is full."""
+        if self._slots.locked() and self._n_waiting >= self._max_waiting:
+            raise TooManyRequests("more requests are waiting than this replica can serve soon; send it again later")
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold a slot for the length of the block.
+
+        Raises
+        ------
+        TooManyRequests
+            If the line is full.
+        Overloaded
+            If no slot came free in time.
+        """
+        self.check_room()
+        if self._slots.locked():
+            await self._wait()
+        else:
+            await self._slots.acquire()
+        self._n_running += 1
+        try:
+            yield
+        finally:
+            self._n_running -= 1
+            self._slots.release()
+
+    async def _wait(self) -> None:
+        self._n_waiting += 1
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise Overloaded("no slot came free in time; send the request again later") from error
+        finally:
+            self._n_waiting -= 1
+
+
+class BodyReader:
+    """Reads request bodies completely, within a cap for each, a cap for all together, and a deadline.
+
+    Parameters
+    ----------
+    max_body_bytes : of one body
+    max_total_bytes : of all bodies held at one time
+    read_seconds : from the first byte wanted to the last byte read
+    """
+
+    def __init__(self, *, max_body_bytes: int, max_total_bytes: int, read_seconds: float) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._max_total_bytes = max_total_bytes
+        self._read_seconds = read_seconds
+        self._n_held_bytes = 0
+
+    @property
+    def n_held_bytes(self) -> int:
+        """Bytes of all bodies held now."""
+        return self._n_held_bytes
+
+    @asynccontextmanager
+    async def body(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
+        """Read a body and account for it until the block ends.
+
+        Raises
+        ------
+        BodyTooLarge, BodyTimedOut, NoRoom, Hangup
+        """
+        self._check_declared(scope)
+        with self._account() as hold:
+            try:
+                async with asyncio.timeout(self._read_seconds):
+                    content = await self._read(receive, hold)
+            except TimeoutError as error:
+                raise BodyTimedOut(f"the body did not arrive within {self._read_seconds:g} seconds") from error
+            yield content
+
+    def _check_declared(self, scope: Scope) -> None:
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if not declared.isdigit() or int(declared[:20]) > self._max_body_bytes:
+            raise self._too_large()
+
+    @contextmanager
+    def _account(self) -> Iterator[Callable[[int], None]]:
+        held = 0
+
+        def hold(n_bytes: int) -> None:
+            nonlocal held
+            if self._n_held_bytes + n_bytes > self._max_total_bytes:
+                raise NoRoom("there is no room for another body now; send the request again later")
+            held += n_bytes
+            self._n_held_bytes += n_bytes
+
+        try:
+            yield hold
+        finally:
+            self._n_held_bytes -= held
+
+    async def _read(self, receive: Receive, hold: Callable[[int], None]) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        more_body = True
+        while more_body:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Hangup
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            if size > self._max_body_bytes:
+                raise self._too_large()
+            hold(len(chunk))
+            chunks.append(chunk)
+            more_body = message.get("more_body", False)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"a request may have at most {self._max_body_bytes} bytes; send fewer products at a time")
+
+
+class Guards:
+    """ASGI middleware: an admission check, the body, a slot, then the application.
+
+    Parameters
+    ----------
+    needs_slot : whether a request, by method and path, is work that takes a slot; probes and metrics never should
+    on_refusal : told the reason of each refusal, for a metric
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        bodies: BodyReader,
+        admission: Admission,
+        needs_slot: Callable[[str, str], bool],
+        on_refusal: Callable[[Reason], None],
+    ) -> None:
+        self._app = app
+        self._bodies = bodies
+        self._admission = admission
+        self._needs_slot = needs_slot
+        self._on_refusal = on_refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or refuse it with a problem document."""
+        if scope["type"] != "http" or scope["method"] in BODILESS:
+            await self._app(scope, receive, send)
+            return
+        async with AsyncExitStack() as held:
+            try:
+                content = await self._admit(scope, receive, held)
+            except Hangup:
+                self._on_refusal("hung_up")
+            except TurnedAway as refusal:
+                self._on_refusal(REASON_OF[type(refusal)])
+                await refuse(send, refusal)
+            else:
+                await self._app(scope, _replaying(content, receive), send)
+
+    async def _admit(self, scope: Scope, receive: Receive, held: AsyncExitStack) -> bytes:
+        takes_slot = self._needs_slot(scope["method"], scope["path"])
+        if takes_slot:
+            self._admission.check_room()  # before a byte of the body is read: refusing must stay cheap
+        content = await held.enter_async_context(self._bodies.body(scope, receive))
+        if takes_slot:
+            await held.enter_async_context(self._admission.slot())
+        return content
+
+
+async def refuse(send: Send, refusal: TurnedAway) -> None:
+    """Answer with an RFC 9457 problem document, without the help of any framework."""
+    problem = {"type": "about:blank", "title": refusal.title, "status": refusal.status, "detail": refusal.detail}
+    content = json.dumps(problem).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(content)).encode()),
+        *((name.encode(), value.encode()) for name, value in refusal.headers),
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+def _replaying(content: bytes, receive: Receive) -> Receive:
+    """Give the body in one message, then whatever the server says: that the client has gone."""
+    first: Message | None = {"type": "http.request", "body": content, "more_body": False}
+
+    async def replay() -> Message:
+        nonlocal first
+        if first is None:
+            return await receive()
+        message, first = first, None
+        return message
+
+    return replay

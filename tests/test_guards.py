@@ -1,0 +1,286 @@
+"""Guards: bodies within size, time and memory before a slot is taken; then a bounded line, or a quick refusal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import TurnedAway
+from service.guards import REASON_OF, REASONS, Admission, BodyReader, Guards
+from service.page_headers import PageHeaders, content_security_policy
+from tests.asgi import Exchange, answer_ok, body, scope
+
+BRIEF = 0.01  # seconds: how long a test that is about a deadline waits for it
+
+
+class Harness:
+    """Guards around an application whose answers the test releases."""
+
+    def __init__(
+        self,
+        *,
+        n_running: int = 2,
+        n_waiting: int = 2,
+        wait_seconds: float = 60.0,
+        read_seconds: float = 60.0,
+        max_body_bytes: int = 100,
+        max_total_bytes: int = 1000,
+    ) -> None:
+        self.released = asyncio.Event()
+        self.bodies = BodyReader(
+            max_body_bytes=max_body_bytes, max_total_bytes=max_total_bytes, read_seconds=read_seconds
+        )
+        self.admission = Admission(n_running=n_running, n_waiting=n_waiting, wait_seconds=wait_seconds)
+        self.reasons: list[str] = []
+        self.guards = Guards(
+            self._app,
+            bodies=self.bodies,
+            admission=self.admission,
+            needs_slot=lambda method, path: path == "/classify",
+            on_refusal=self.reasons.append,
+        )
+
+    async def _app(self, request: Any, receive: Any, send: Any) -> None:
+        if request["path"] == "/classify":
+            await self.released.wait()
+        await answer_ok(request, receive, send)
+
+    async def post(self, messages: list[Any], *, path: str = "/classify", **headers: str) -> Exchange:
+        exchange = Exchange(messages)
+        request = scope("POST", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        await self.guards(request, exchange.receive, exchange.send)
+        return exchange
+
+    def start(self, n_requests: int) -> list[asyncio.Task[Exchange]]:
+        return [asyncio.create_task(self.post(body([b"{}"]))) for _ in range(n_requests)]
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something that is not there."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_a_body_in_pieces_reaches_the_application_whole() -> None:
+    async def scenario() -> Exchange:
+        harness = Harness()
+        harness.released.set()
+        return await harness.post(body([b"ab", b"", b"cd"]))
+
+    exchange = asyncio.run(scenario())
+
+    assert (exchange.status, exchange.sent[1]["body"]) == (200, b"abcd")
+
+
+@given(st.lists(st.binary(max_size=30), max_size=8))
+def test_a_body_passes_unchanged_or_is_too_large(chunks: list[bytes]) -> None:
+    async def scenario() -> Exchange:
+        harness = Harness()
+        harness.released.set()
+        exchange = await harness.post(body(chunks))
+        assert harness.bodies.n_held_bytes == 0
+        return exchange
+
+    exchange = asyncio.run(scenario())
+
+    whole = b"".join(chunks)
+    expected = (200, whole) if len(whole) <= 100 else (413, exchange.sent[1]["body"])
+    assert (exchange.status, exchange.sent[1]["body"]) == expected
+
+
+@pytest.mark.parametrize("declared", ["101", "100000000", "9" * 5000, "-1", "1e3", "０"])
+def test_a_body_declared_too_large_is_refused_unread(declared: str) -> None:
+    async def scenario() -> tuple[Exchange, list[str]]:
+        harness = Harness()
+        exchange = await harness.post([], content_length=declared)
+        return exchange, harness.reasons
+
+    exchange, reasons = asyncio.run(scenario())
+
+    assert (exchange.status, reasons) == (413, ["body_too_large"])
+    assert exchange.problem["detail"] == "a request may have at most 100 bytes; send fewer products at a time"
+    assert exchange.headers["connection"] == "close"  # or the server would read the rest
+
+
+def test_a_body_that_stalls_is_refused_and_has_held_no_slot() -> None:
+    async def scenario() -> tuple[list[Exchange], list[int | None], list[str]]:
+        harness = Harness(n_running=1, n_waiting=0, read_seconds=BRIEF)
+        stalled = [asyncio.create_task(harness.post(body([b"{"], complete=False))) for _ in range(50)]
+        await settle()
+        harness.released.set()
+        good = [await harness.post(body([b"{}"])) for _ in range(20)]
+        return await asyncio.gather(*stalled), [exchange.status for exchange in good], harness.reasons
+
+    stalled, good, reasons = asyncio.run(scenario())
+
+    assert good == [200] * 20
+    assert {exchange.status for exchange in stalled} == {408}
+    assert reasons == ["body_timed_out"] * 50
+
+
+def test_a_client_that_hangs_up_is_counted_and_not_answered() -> None:
+    async def scenario() -> tuple[Exchange, list[str], int]:
+        harness = Harness()
+        exchange = await harness.post([*body([b"{"], complete=False), {"type": "http.disconnect"}])
+        return exchange, harness.reasons, harness.bodies.n_held_bytes
+
+    exchange, reasons, n_held_bytes = asyncio.run(scenario())
+
+    assert (exchange.sent, reasons, n_held_bytes) == ([], ["hung_up"], 0)
+
+
+def test_bodies_of_all_requests_together_have_a_cap() -> None:
+    async def scenario() -> tuple[Exchange, Exchange, int]:
+        harness = Harness(max_total_bytes=150)
+        dawdler = asyncio.create_task(harness.post(body([b"x" * 100], complete=False)))
+        await settle()
+        refused = await harness.post(body([b"y" * 60]), path="/label-queue/labels")
+        small = await harness.post(body([b"z" * 50]), path="/label-queue/labels")
+        dawdler.cancel()
+        await settle()
+        return refused, small, harness.bodies.n_held_bytes
+
+    refused, small, n_held_bytes = asyncio.run(scenario())
+
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert (small.status, n_held_bytes) == (200, 0)
+
+
+def test_a_full_line_is_refused_at_once_and_those_in_it_are_served() -> None:
+    async def scenario() -> tuple[list[int | None], Exchange, list[str], tuple[int, int]]:
+        harness = Harness(n_running=2, n_waiting=3)
+        admitted = harness.start(5)
+        await settle()
+        standing = (harness.admission.n_running, harness.admission.n_waiting)
+        refused = await harness.post([])  # its body never comes, and nobody waits for it
+        harness.released.set()
+        answers = await asyncio.gather(*admitted)
+        return [answer.status for answer in answers], refused, harness.reasons, standing
+
+    answers, refused, reasons, standing = asyncio.run(scenario())
+
+    assert standing == (2, 3)
+    assert (refused.status, refused.headers["retry-after"], reasons) == (429, "1", ["line_full"])
+    assert answers == [200] * 5
+
+
+def test_who_waits_too_long_gets_a_503_and_its_place_is_free_again() -> None:
+    async def scenario() -> tuple[Exchange, int, int]:
+        harness = Harness(n_running=1, n_waiting=1, wait_seconds=BRIEF)
+        [running] = harness.start(1)
+        await settle()
+        late = await harness.post(body([b"{}"]))
+        n_waiting = harness.admission.n_waiting
+        harness.released.set()
+        await running
+        return late, n_waiting, harness.admission.n_running
+
+    late, n_waiting, n_running = asyncio.run(scenario())
+
+    assert (late.status, late.headers["retry-after"]) == (503, "1")
+    assert (n_waiting, n_running) == (0, 0)
+
+
+def test_probes_and_metrics_answer_while_every_slot_is_taken() -> None:
+    async def scenario() -> int | None:
+        harness = Harness(n_running=1, n_waiting=0)
+        harness.start(1)
+        await settle()
+        exchange = Exchange([{"type": "http.request", "body": b""}])
+        await harness.guards(scope("GET", "/readyz"), exchange.receive, exchange.send)
+        harness.released.set()
+        await settle()
+        return exchange.status
+
+    assert asyncio.run(scenario()) == 200
+
+
+def test_a_failing_application_gives_its_slot_and_its_bytes_back() -> None:
+    async def scenario() -> tuple[int, int]:
+        async def fail(*_: Any) -> None:
+            raise LookupError
+
+        bodies = BodyReader(max_body_bytes=100, max_total_bytes=1000, read_seconds=60)
+        admission = Admission(n_running=1, n_waiting=0, wait_seconds=60)
+        guards = Guards(fail, bodies=bodies, admission=admission, needs_slot=lambda *_: True, on_refusal=print)
+        for _ in range(3):
+            exchange = Exchange(body([b"{}"]))
+            with pytest.raises(LookupError):
+                await guards(scope("POST", "/classify"), exchange.receive, exchange.send)
+        return bodies.n_held_bytes, admission.n_running
+
+    assert asyncio.run(scenario()) == (0, 0)
+
+
+def n_rounds_for_400_answers(n_clients: int) -> int:
+    """How often the event loop goes round until that many clients, who come again at once, have had 400 answers."""
+
+    async def scenario() -> int:
+        harness = Harness(n_running=4, n_waiting=4)
+        n_answered = n_rounds = 0
+
+        async def work(request: Any, receive: Any, send: Any) -> None:
+            await settle()
+            await answer_ok(request, receive, send)
+
+        async def client() -> None:
+            nonlocal n_answered
+            while n_answered < 400:
+                exchange = await harness.post(body([b"{}"]))
+                n_answered += exchange.status == 200
+                await asyncio.sleep(0)
+
+        harness.guards._app = work
+        clients = asyncio.gather(*(client() for _ in range(n_clients)))
+        while not clients.done():
+            n_rounds += 1
+            await asyncio.sleep(0)
+        return n_rounds
+
+    return asyncio.run(scenario())
+
+
+def test_four_times_the_load_gets_as_many_answers_as_capacity() -> None:
+    at_capacity, overloaded = n_rounds_for_400_answers(8), n_rounds_for_400_answers(32)
+
+    assert overloaded <= at_capacity / 0.9
+
+
+def test_every_refusal_has_a_reason_of_its_own() -> None:
+    assert set(REASONS) == {*REASON_OF.values(), "hung_up"}
+    assert all(issubclass(kind, TurnedAway) and kind.status >= 400 for kind in REASON_OF)
+
+
+def test_pages_get_a_policy_that_lets_nothing_foreign_in() -> None:
+    exchange = Exchange([{"type": "http.request", "body": b""}])
+
+    asyncio.run(PageHeaders(answer_ok, image_hosts=["cdn.shop.example"])(scope(), exchange.receive, exchange.send))
+
+    policy = dict(part.split(" ", 1) for part in exchange.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["img-src"] == "'self' data: https://cdn.shop.example"
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert exchange.headers["x-content-type-options"] == "nosniff"
+    assert exchange.headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_header_that_the_application_set_is_kept() -> None:
+    async def own(_: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"Referrer-Policy", b"origin")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    exchange = Exchange()
+
+    asyncio.run(PageHeaders(own)(scope(), exchange.receive, exchange.send))
+
+    assert exchange.headers["Referrer-Policy"] == "origin"
+    assert "referrer-policy" not in exchange.headers
+
+
+def test_no_policy_allows_inline_or_evaluated_code() -> None:
+    assert "unsafe" not in content_security_policy(["a.example"])
