@@ -7,29 +7,35 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import bentoml
+import click
 from _bentoml_sdk import Service
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.access import AccessGuard, KeyRing, check_binding, parse_keys
 from service.bundle_store import BundleStore
 from service.classifier import Classifier
 from service.classify_api import ClassifyApi
 from service.errors import BundleRefused, NoBundle
+from service.guards import Admission, BodyReader, Guards, Reason
 from service.logs import configure_logging
 from service.metrics import Metrics
+from service.page_headers import PageHeaders
 from service.pages_api import PagesApi
 from service.problems import EXCEPTION_HANDLERS, Border
 from service.settings import Settings
 
 # BentoML answers these, for all its workers; everything else is ours and passes it by.
 BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})
+
+LOOPBACK = "127.0.0.1"
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +68,37 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
         lifespan=lifespan,
     )
     app.state.classifier = classifier
+    app.state.metrics = metrics
     return app
+
+
+def guarded(app: ASGIApp, settings: Settings, *, on_refusal: Callable[[Reason], None]) -> ASGIApp:
+    """What a request passes before the application: headers for its answer, its key, its body, a slot."""
+    bodies = BodyReader(
+        max_body_bytes=settings.max_body_bytes,
+        max_total_bytes=settings.max_held_bytes,
+        read_seconds=settings.body_seconds,
+    )
+    admission = Admission(
+        n_running=settings.max_running, n_waiting=settings.max_waiting, wait_seconds=settings.wait_seconds
+    )
+    inside = Guards(app, bodies=bodies, admission=admission, needs_slot=_needs_slot, on_refusal=on_refusal)
+    return PageHeaders(AccessGuard(inside, key_ring(settings)))
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """The live API keys.
+
+    Raises
+    ------
+    SettingsError
+        If they are not of the form that WINNOW_API_KEYS has.
+    """
+    return KeyRing(parse_keys(settings.api_keys.get_secret_value()))
+
+
+def _needs_slot(method: str, path: str) -> bool:
+    return method == "POST" and path == "/classify"
 
 
 def load_current(classifier: Classifier, store: BundleStore) -> None:
@@ -95,6 +131,16 @@ async def _pass_on(scope: Scope, receive: Receive, send: Send) -> None:
     await application.state.inner(scope, receive, send)
 
 
+def _count_refusal(reason: Reason) -> None:
+    application.state.inner.state.metrics.refused(reason)
+
+
+def _requested_host() -> str | None:
+    """The address that `bentoml serve --host` or BENTOML_HOST names; BentoML tells its services no other way."""
+    context = click.get_current_context(silent=True)
+    return context.params.get("host") if context else None
+
+
 # Nothing is read or opened at import: settings and parts are made when a worker starts.
 application = Starlette(routes=[Mount("/", app=_pass_on)], lifespan=_composed)
 
@@ -106,8 +152,19 @@ class WinnowService(Service[Any]):  # type: ignore[misc]  # BentoML's class is u
     """
 
     def inject_config(self) -> None:
-        """Take the number of workers from our settings; called once the service is to run, not at import."""
-        self.config["workers"] = Settings.from_env(os.environ).workers
+        """Take workers and address from our settings; called once the service is to run, not at import.
+
+        Raises
+        ------
+        SettingsError
+            If it is to listen elsewhere than on loopback, and has no keys.
+        """
+        settings = Settings.from_env(os.environ)
+        keys = key_ring(settings)
+        self.config["workers"] = settings.workers
+        if not keys:
+            self.config["http"] = {"host": LOOPBACK}  # where BentoML's own default is every address
+        check_binding(_requested_host() or LOOPBACK, keys)
         super().inject_config()
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
@@ -118,7 +175,7 @@ class WinnowService(Service[Any]):  # type: ignore[misc]  # BentoML's class is u
             ours = scope["type"] == "http" and scope["path"] not in BENTOML_ROUTES
             await (_pass_on if ours else around)(scope, receive, send)
 
-        return dispatch
+        return guarded(dispatch, Settings.from_env(os.environ), on_refusal=_count_refusal)
 
 
 @bentoml.service(name="winnow", service_class=WinnowService)

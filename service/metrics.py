@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from service.guards import Reason
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
@@ -45,6 +47,10 @@ class Metrics:
         self._unreadable_images = Counter(
             "winnow_unreadable_images_total", "Images that could not be decoded", registry=self.registry
         )
+        self._refused_requests = Counter(
+            "winnow_refused_requests_total", "Requests turned away before their work began", ["reason"],
+            registry=self.registry,
+        )  # fmt: skip
         self._model_info = Gauge(
             "winnow_model_info", "1 for the bundle that is served", ["version", "taxonomy"],
             multiprocess_mode="livemax", registry=self.registry,
@@ -55,6 +61,10 @@ class Metrics:
         """Count one answered request; `route` is a template, never a path as it came."""
         self._requests.labels(route, outcome).inc()
         self._request_seconds.labels(route).observe(seconds)
+
+    def refused(self, reason: Reason) -> None:
+        """Count one request that the guards turned away, or whose client hung up before its body was complete."""
+        self._refused_requests.labels(reason).inc()
 
     def classified(self, n_products: int, n_unreadable_images: int) -> None:
         """Count the products of one classify request."""

@@ -28,6 +28,17 @@ class Settings(Frozen):
         default=SecretStr(""),
         description="label queue: `sqlite:///…` or `postgresql://…`; by default a file in `BENTOML_HOME`",
     )
+    api_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="live keys as `caller:role+role:sha256`, with commas between; needed to listen beyond loopback",
+    )
+    max_held_bytes: int = Field(
+        default=64_000_000, ge=1024, description="of all request bodies that a worker holds at one time"
+    )
+    body_seconds: float = Field(default=10.0, gt=0, le=600, description="time for a request body to arrive")
+    max_running: int = Field(default=128, ge=1, description="classify requests that a worker works on at one time")
+    max_waiting: int = Field(default=256, ge=0, description="classify requests that may wait for a worker; then 429")
+    wait_seconds: float = Field(default=2.0, gt=0, le=60, description="how long one may wait; then 503")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe message that is logged"
     )

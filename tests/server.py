@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,13 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    home: Path, *, workers: int = 1, wait_for: str = "/readyz", served: Sequence[str] = (), cwd: Path | None = None
+    home: Path,
+    *,
+    workers: int = 1,
+    wait_for: str = "/readyz",
+    served: Sequence[str] = (),
+    cwd: Path | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Start a server and stop it at the end.
 
@@ -51,17 +57,18 @@ def running(
     home : its BENTOML_HOME
     wait_for : the route whose 200 says that it is up
     served : arguments of `bentoml serve` in place of our own service's
+    variables : of its environment, beside those that it always gets
     """
     port = free_port()
     arguments = command("127.0.0.1", port)
     if served:
         arguments = [sys.executable, "-m", "bentoml", "serve", *served, "--host", "127.0.0.1", "--port", str(port)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
-    variables = environment({**inherited, "BENTOML_HOME": str(home)}, workers)
+    everything = environment({**inherited, "BENTOML_HOME": str(home), **(variables or {})}, workers)
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(arguments, env=variables, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(arguments, env=everything, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", process, log)
     try:
         _wait(server, wait_for)

@@ -18,6 +18,7 @@ SOURCES = sorted(path for folder in ("service", "training") for path in (ROOT / 
 DOORS = {
     "alembic": ("service.label_queue",),
     "bentoml": ("service.app", "service.bundle_store"),
+    "click": ("service.app",),
     "h11": ("service.image_fetch",),
     "jinja2": ("training.report",),
     "lightgbm": ("training.members.trees",),

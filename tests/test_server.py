@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import os
 import re
@@ -155,3 +156,54 @@ def test_a_bento_installs_what_the_project_says_serving_needs() -> None:
 )
 def test_the_addresses_shown_at_the_start_can_be_opened(host: str, url: str) -> None:
     assert url in welcome(host, 80)
+
+
+KEY = "a-key-of-the-test"
+KEYS = f"test:classify+ops:{hashlib.sha256(KEY.encode()).hexdigest()}"
+
+
+def refused_start(home: Path, *arguments: str, **variables: str) -> str:
+    inherited = environment({**os.environ, "BENTOML_HOME": str(home), **variables}, None)
+    serve = [sys.executable, "-m", "bentoml", "serve", "service.app:Winnow", "--port", "1", *arguments]
+    done = subprocess.run(serve, cwd=ROOT, env=inherited, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    return done.stdout + done.stderr
+
+
+def test_without_keys_it_refuses_to_start_where_others_can_call(tmp_path: Path) -> None:
+    assert "set WINNOW_API_KEYS, or listen on 127.0.0.1" in refused_start(tmp_path, "--host", "0.0.0.0")
+
+
+def test_an_address_in_the_environment_is_refused_too(tmp_path: Path) -> None:
+    assert "set WINNOW_API_KEYS, or listen on 127.0.0.1" in refused_start(tmp_path, BENTOML_HOST="0.0.0.0")
+
+
+def test_malformed_keys_are_refused_without_being_shown(tmp_path: Path) -> None:
+    said = refused_start(tmp_path, WINNOW_API_KEYS="shop:classify:do-not-show-me")
+
+    assert "API key 1 is not of the form" in said
+    assert "do-not-show-me" not in said
+
+
+def test_with_keys_every_route_but_the_probes_needs_one(tmp_path: Path) -> None:
+    with running(promoted(tmp_path / "bentoml"), variables={"WINNOW_API_KEYS": KEYS}) as server:
+        headers = {"authorization": f"Bearer {KEY}"}
+        answer = httpx.post(f"{server.url}/classify", json={"products": [EXAMPLE]}, headers=headers, timeout=20)
+        metrics = httpx.get(f"{server.url}/metrics", headers=headers, timeout=20)
+        without = [server.get(path).status_code for path in ("/", "/metrics", "/model", "/livez", "/readyz")]
+
+    assert (answer.status_code, metrics.status_code) == (200, 200)
+    assert without == [401, 401, 401, 200, 200]
+
+
+def test_the_guards_stand_before_every_route(server: Server) -> None:
+    large = httpx.post(f"{server.url}/classify", content=bytes(10_000_001), timeout=20)
+    renamed = httpx.get(f"{server.url}/metrics", headers={"host": "evil.example"}, timeout=20)
+    metrics = server.get("/metrics")
+
+    assert (large.status_code, large.json()["title"]) == (413, "request body too large")
+    assert renamed.status_code == 403
+    assert metrics.headers["content-security-policy"].startswith("default-src 'none'")
+    assert (
+        samples(server, "winnow_refused_requests_total")['winnow_refused_requests_total{reason="body_too_large"}'] == 1
+    )
