@@ -1,0 +1,88 @@
+"""Requests at the same time: nobody's images, failures or swaps reach anybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from prometheus_client import CollectorRegistry
+
+from service.classifier import Classification, Classifier
+from service.contracts import Product
+from service.errors import NoBundle
+from service.metrics import Metrics
+from tests.tiny_bundle import EXAMPLE, FIELDS, write_tiny_bundle
+
+
+def picture(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 40), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def product(product_id: str, *, title: str = "boots", image: bytes | None = None) -> Product:
+    return FIELDS.product({**EXAMPLE, "product_id": product_id, "title": title}, image=image)
+
+
+def probabilities(classification: Classification) -> list[list[float]]:
+    return [row for part in classification.parts for row in part.predictions.probabilities.tolist()]
+
+
+@pytest.fixture
+def classifier(tiny_bundle: Path) -> Iterator[Classifier]:
+    made = Classifier(batch_size=8, n_decoders=2, metrics=Metrics(CollectorRegistry()))
+    made.load(tiny_bundle)
+    yield made
+    made.close()
+
+
+def test_requests_at_once_are_answered_as_if_each_were_alone(classifier: Classifier) -> None:
+    colours = ["red", "green", "blue", "black"]
+    requests = [
+        [
+            product(f"{r}-{n}", title=f"{colours[r % 4]} dress", image=picture(colours[n % 4]) if n % 3 else b"torn")
+            for n in range(r % 5 + 1)
+        ]
+        for r in range(20)
+    ]
+
+    async def together() -> list[Classification]:
+        return await asyncio.gather(*(classifier.classify(classifier.served, request) for request in requests))
+
+    async def one_by_one() -> list[Classification]:
+        return [await classifier.classify(classifier.served, request) for request in requests]
+
+    for at_once, alone, request in zip(asyncio.run(together()), asyncio.run(one_by_one()), requests, strict=True):
+        for one, other in zip(probabilities(at_once), probabilities(alone), strict=True):
+            assert one == pytest.approx(other, abs=1e-6)
+        assert sorted(at_once.unreadable) == [n for n in range(len(request)) if n % 3 == 0]
+
+
+def test_a_request_is_answered_by_the_bundle_it_began_with(classifier: Classifier, tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "next", version="tiny-2", seed=1)
+    request = [product(str(n), image=picture("red")) for n in range(20)]
+
+    async def swap_meanwhile() -> tuple[Classification, Classification]:
+        begun = classifier.served
+        running = asyncio.create_task(classifier.classify(begun, request))
+        await asyncio.to_thread(classifier.load, tmp_path / "next")
+        return await running, await classifier.classify(classifier.served, request)
+
+    before, after = asyncio.run(swap_meanwhile())
+
+    assert (before.served.manifest.version, after.served.manifest.version) == ("tiny-1", "tiny-2")
+    assert all(row == pytest.approx(probabilities(before)[0], abs=1e-6) for row in probabilities(before))
+    assert probabilities(before)[0] != pytest.approx(probabilities(after)[0], abs=1e-3)
+
+
+def test_without_a_bundle_there_is_nothing_to_ask() -> None:
+    classifier = Classifier(batch_size=8, n_decoders=2, metrics=Metrics(CollectorRegistry()))
+
+    assert not classifier.ready
+    with pytest.raises(NoBundle, match="no model is loaded yet"):
+        _ = classifier.served
+    classifier.close()

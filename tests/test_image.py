@@ -1,0 +1,102 @@
+"""Decoding images: what is refused, that it costs nothing to refuse it, and that threads do not meet in it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.errors import UnreadableImage
+from service.features.image import MAX_PIXELS, decode_image
+
+
+def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that announces a size and holds no pixel."""
+    header = struct.pack(">4sIIBBBBB", b"IHDR", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_an_image_is_fitted_into_a_white_square(file_format: str) -> None:
+    wide = Image.new("RGB", (80, 40), (200, 30, 30))
+
+    pixels = decode_image(encoded(wide, file_format), 16)
+
+    assert pixels.shape == (16, 16, 3)
+    assert pixels[0].min() >= 250  # white above
+    np.testing.assert_allclose(pixels[8, 8], (200, 30, 30), atol=12)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    pixels = decode_image(encoded(Image.new(mode, (9, 9))), 8)
+
+    assert pixels.shape == (8, 8, 3)
+
+
+def test_what_is_transparent_is_white() -> None:
+    pixels = decode_image(encoded(Image.new("RGBA", (9, 9), (0, 0, 0, 0))), 8)
+
+    assert pixels.min() == 255
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"GIF89a", b"\xff\xd8\xff", b"<svg/>", encoded(Image.new("L", (4, 4)), "GIF")]
+)
+def test_what_is_no_image_of_ours_is_refused(content: bytes) -> None:
+    with pytest.raises(UnreadableImage, match="send a complete JPEG, PNG or WebP"):
+        decode_image(content, 8)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_a_torn_image_is_refused(file_format: str) -> None:
+    whole = encoded(Image.effect_noise((64, 64), 50).convert("RGB"), file_format)
+
+    with pytest.raises(UnreadableImage):
+        decode_image(whole[: len(whole) // 2], 8)
+
+
+@pytest.mark.parametrize(("width", "height"), [(MAX_PIXELS + 1, 1), (10_000, 10_000), (2**31 - 1, 2**31 - 1)])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_too_many_pixels_are_refused_by_the_header(width: int, height: int) -> None:
+    with pytest.raises(UnreadableImage):
+        decode_image(png_header(width, height), 8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), file_format=st.sampled_from(["JPEG", "PNG", "WEBP"]))
+def test_a_damaged_image_is_decoded_or_refused_never_anything_else(data: st.DataObject, file_format: str) -> None:
+    content = bytearray(encoded(Image.linear_gradient("L").resize((32, 32)).convert("RGB"), file_format))
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+
+    try:
+        pixels = decode_image(bytes(content), 8)
+    except UnreadableImage:
+        return
+
+    assert pixels.shape == (8, 8, 3)
+
+
+def test_decoding_in_threads_leaves_the_warning_filters_alone() -> None:
+    content = encoded(Image.new("RGB", (60, 80), "red"), "JPEG")
+    before = list(warnings.filters)
+
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(lambda _: decode_image(content, 16), range(1000)))
+
+    assert warnings.filters == before

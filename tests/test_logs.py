@@ -1,0 +1,69 @@
+"""Log lines: facts as JSON, and of an unforeseen error only its type and place."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from service.logs import JsonLines
+from service.metrics import Metrics
+from service.problems import EXCEPTION_HANDLERS, Border
+
+
+def record(message: str, **facts: object) -> logging.LogRecord:
+    made = logging.makeLogRecord({"name": "service.x", "msg": message, "levelname": "WARNING", "created": 0.0})
+    vars(made).update(facts)
+    return made
+
+
+def test_facts_stand_beside_the_message() -> None:
+    line = json.loads(JsonLines().format(record("bundle loaded", version="v1", n_classes=3)))
+
+    assert line == {
+        "time": "1970-01-01T00:00:00.000+00:00",
+        "level": "warning",
+        "logger": "service.x",
+        "message": "bundle loaded",
+        "version": "v1",
+        "n_classes": 3,
+    }
+
+
+def test_an_error_is_logged_by_type_and_place_without_its_text() -> None:
+    try:
+        raise ValueError("quoting what a client sent")
+    except ValueError:
+        line = JsonLines().format(record("request failed", exc_info=sys.exc_info()))
+
+    assert "quoting" not in line
+    assert json.loads(line)["error"] == "ValueError"
+    assert "test_logs.py:" in json.loads(line)["raised_at"][0]
+
+
+def test_an_unforeseen_error_is_a_problem_of_ours_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(_: Request) -> Response:
+        raise LookupError("quoting what a client sent")
+
+    registry = CollectorRegistry()
+    app = Starlette(
+        routes=[Route("/fail", fail)],
+        middleware=[Middleware(Border, metrics=Metrics(registry))],
+        exception_handlers=EXCEPTION_HANDLERS,
+    )
+
+    answer = TestClient(app).get("/fail")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "quoting" not in answer.text
+    assert registry.get_sample_value("winnow_requests_total", {"route": "/fail", "outcome": "failed"}) == 1
+    assert [logged.message for logged in caplog.records if logged.name == "service.problems"] == ["request failed"]
