@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import secrets
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import bentoml
@@ -20,11 +24,16 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access import AccessGuard, KeyRing, check_binding, parse_keys
+from service.acquisition.intake import AcquisitionRule, Intake, SealPolicy
 from service.bundle_store import BundleStore
 from service.classifier import Classifier
 from service.classify_api import ClassifyApi
+from service.cohort_keeper import CohortKeeper
 from service.errors import BundleRefused, NoBundle
 from service.guards import Admission, BodyReader, Guards, Reason
+from service.label_queue.replica import replica_name
+from service.label_queue.store import open_store
+from service.label_queue.writer import QueueWriter
 from service.logs import configure_logging
 from service.metrics import Metrics
 from service.page_headers import PageHeaders
@@ -36,23 +45,33 @@ from service.settings import Settings
 BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})
 
 LOOPBACK = "127.0.0.1"
+TICK_SECONDS = 1.0  # between two looks at the age of the open cohort
 
 logger = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, metrics: Metrics) -> Starlette:
     """The whole service as an ASGI application; its lifespan loads the current bundle."""
-    classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics)
+    queue = open_store(
+        settings.database_url.get_secret_value(), lease_seconds=settings.lease_seconds, replica=replica_name()
+    )
+    writer = QueueWriter(queue)
+    keeper = _keeper(settings, writer, metrics) if settings.queue else None
+    classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
     classify = ClassifyApi(classifier, max_products=settings.max_products, max_body_bytes=settings.max_body_bytes)
     pages = PagesApi(classifier, max_products=settings.max_products)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         load_current(classifier, BundleStore(settings.home, settings.model))
+        ticking = asyncio.create_task(_tick(classifier))
         try:
             yield
         finally:
+            ticking.cancel()
             classifier.close()
+            writer.close()
+            queue.close()
 
     app = Starlette(
         routes=[
@@ -111,6 +130,23 @@ def load_current(classifier: Classifier, store: BundleStore) -> None:
         logger.error("bundle refused", extra={"reason": str(error)})
     else:
         logger.info("bundle loaded", extra={"version": manifest.version, "catalogue": manifest.catalogue})
+
+
+def _keeper(settings: Settings, writer: QueueWriter, metrics: Metrics) -> CohortKeeper:
+    policy = SealPolicy(
+        max_products=settings.cohort_products,
+        max_age=timedelta(seconds=settings.cohort_seconds),
+        capacity=settings.cohort_tasks,
+    )
+    rule = AcquisitionRule(n_questions=settings.questions)
+    intake = Intake(new_salt=lambda: secrets.token_bytes(16), policy=policy, rule=rule)
+    return CohortKeeper(intake, writer, worker=f"{socket.gethostname()}:{os.getpid()}", metrics=metrics)
+
+
+async def _tick(classifier: Classifier) -> None:
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        classifier.tick()
 
 
 def _n_decoders() -> int:

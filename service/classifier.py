@@ -6,18 +6,21 @@ Reading products from a request is left to `service.product_reader`, writing ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.acquisition.intake import ServedBundle
 from service.acquisition.scores import Scores, score, summary
 from service.batcher import Batcher
 from service.bundle import Manifest, read_bundle
+from service.cohort_keeper import CohortKeeper
 from service.contracts import Predictions, Product
 from service.ensemble import Ensemble
 from service.errors import NoBundle, UnreadableImage
@@ -26,6 +29,7 @@ from service.features.image import decode_image
 from service.metrics import Metrics
 
 Pixels = NDArray[np.uint8]
+Posted = tuple[EncodedProduct, Mapping[str, Any]]  # a product as the graph takes it, and as it came
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,15 @@ class Scored:
 class Served:
     """One bundle, ready to answer; never changes, so that a request that holds it is answered by one version."""
 
-    def __init__(self, directory: Path, *, batch_size: int, inference: ThreadPoolExecutor, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        batch_size: int,
+        inference: ThreadPoolExecutor,
+        metrics: Metrics,
+        keeper: CohortKeeper | None,
+    ) -> None:
         """Read, verify and open a bundle.
 
         Raises
@@ -78,17 +90,22 @@ class Served:
         self.manifest: Manifest = bundle.manifest
         self.encoder = Encoder(bundle.encoding)
         self.image_size = bundle.encoding.image_size
-        self.batcher: Batcher[EncodedProduct, Scored] = Batcher(
-            self._run, max_batch_size=batch_size, executor=inference
-        )
+        self.batcher: Batcher[Posted, Scored] = Batcher(self._run, max_batch_size=batch_size, executor=inference)
         self._ensemble = Ensemble(bundle)
         self._thresholds = np.asarray(bundle.manifest.thresholds, dtype=np.float64)
         self._member_weights = np.asarray([member.weights for member in bundle.manifest.members], dtype=np.float64)
         self._metrics = metrics
+        self._keeper = keeper
+        self._for_intake = ServedBundle(
+            version=bundle.manifest.version,
+            classes=bundle.manifest.taxonomy.classes,
+            thresholds=self._thresholds,
+            priors=np.asarray(bundle.manifest.priors, dtype=np.float64),
+        )
 
-    def _run(self, products: Sequence[EncodedProduct]) -> Scored:
+    def _run(self, products: Sequence[Posted]) -> Scored:
         started = perf_counter()
-        predictions = self._ensemble.predict(collate(products))
+        predictions = self._ensemble.predict(collate([encoded for encoded, _ in products]))
         scores = score(
             probabilities=predictions.probabilities,
             member_probabilities=predictions.member_probabilities,
@@ -97,6 +114,14 @@ class Served:
             member_weights=self._member_weights,
         )
         self._metrics.batch(len(products), perf_counter() - started)
+        if self._keeper is not None:
+            self._keeper.take(
+                self._for_intake,
+                id_field=self.manifest.fields.id,
+                records=[record for _, record in products],
+                predictions=predictions,
+                scores=scores,
+            )
         return Scored(
             predictions=predictions,
             scores=scores,
@@ -129,12 +154,16 @@ class Classifier:
     ----------
     batch_size : products that run through the graph at once
     n_decoders : threads that decode images
+    keeper : samples what is classified for labelling; nothing is sampled without one
     """
 
-    def __init__(self, *, batch_size: int, n_decoders: int, metrics: Metrics) -> None:
+    def __init__(
+        self, *, batch_size: int, n_decoders: int, metrics: Metrics, keeper: CohortKeeper | None = None
+    ) -> None:
         self._batch_size = batch_size
         self._n_decoders = n_decoders
         self._metrics = metrics
+        self._keeper = keeper
         self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._decoders = ThreadPoolExecutor(n_decoders, thread_name_prefix="decode")
         self._served: Served | None = None
@@ -165,13 +194,26 @@ class Classifier:
         BundleRefused
             If it is damaged or does not reproduce its golden batch.
         """
-        served = Served(directory, batch_size=self._batch_size, inference=self._inference, metrics=self._metrics)
+        served = Served(
+            directory,
+            batch_size=self._batch_size,
+            inference=self._inference,
+            metrics=self._metrics,
+            keeper=self._keeper,
+        )
         self._served = served
         self._metrics.serving(version=served.manifest.version, taxonomy=served.manifest.taxonomy.version)
         return served.manifest
 
-    async def classify(self, served: Served, products: Sequence[Product]) -> Classification:
-        """Answer some products by one bundle; an image that cannot be decoded counts as missing, and is reported."""
+    async def classify(
+        self, served: Served, products: Sequence[Product], records: Sequence[Mapping[str, Any]]
+    ) -> Classification:
+        """Answer some products by one bundle; an image that cannot be decoded counts as missing, and is reported.
+
+        Parameters
+        ----------
+        records : the products as they came, which is how they wait for labelling
+        """
         images: dict[int, Pixels] = {}
         unreadable: dict[int, str] = {}
         pending = [(index, product.image) for index, product in enumerate(products) if product.image is not None]
@@ -184,12 +226,19 @@ class Classifier:
                 else:
                     images[index] = outcome
         encoded = [served.encoder.encode(product, images.get(index)) for index, product in enumerate(products)]
-        parts = await served.batcher.submit(encoded)
+        parts = await served.batcher.submit(list(zip(encoded, records, strict=True)))
         self._metrics.classified(len(products), len(unreadable))
         return Classification(served, parts, unreadable)
 
+    def tick(self) -> None:
+        """Let the open cohort be sealed if it is due; to be called now and then, also when there is no traffic."""
+        if self._keeper is not None and self._served is not None:
+            self._inference.submit(self._keeper.tick, self._served.manifest.version)
+
     def close(self) -> None:
-        """Stop the threads, after what they are at."""
+        """Stop the threads, after what they are at; seal the open cohort."""
+        if self._keeper is not None:
+            self._inference.submit(self._keeper.close)
         self._inference.shutdown()
         self._decoders.shutdown(cancel_futures=True)
 

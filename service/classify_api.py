@@ -37,7 +37,9 @@ class ClassifyApi:
         body = await read_body(request, self._max_body_bytes)
         served = self._classifier.served
         posted = self._reader_of(served).read(body)
-        classification = await self._classifier.classify(served, [entry.product for entry in posted])
+        classification = await self._classifier.classify(
+            served, [entry.product for entry in posted], [entry.record for entry in posted]
+        )
         answer = {
             "model_version": served.manifest.version,
             "results": list(results(posted, classification, details)),

@@ -55,6 +55,9 @@ class Metrics:
             "winnow_model_info", "1 for the bundle that is served", ["version", "taxonomy"],
             multiprocess_mode="livemax", registry=self.registry,
         )  # fmt: skip
+        self._cohorts = Counter(
+            "winnow_cohorts_total", "Cohorts by what became of them at sealing", ["outcome"], registry=self.registry
+        )
         self._served: tuple[str, str] | None = None
 
     def request(self, *, route: str, outcome: Outcome, seconds: float) -> None:
@@ -76,6 +79,10 @@ class Metrics:
         """Count one run of the graph."""
         self._batch_products.observe(n_products)
         self._batch_seconds.observe(seconds)
+
+    def cohort(self, outcome: Literal["sealed", "dropped", "failed"]) -> None:
+        """Count one cohort: handed to the writer, dropped for want of room, or a batch that could not be sampled."""
+        self._cohorts.labels(outcome).inc()
 
     def serving(self, *, version: str, taxonomy: str) -> None:
         """Say which bundle is served from now on."""

@@ -39,6 +39,14 @@ class Settings(Frozen):
     max_running: int = Field(default=128, ge=1, description="classify requests that a worker works on at one time")
     max_waiting: int = Field(default=256, ge=0, description="classify requests that may wait for a worker; then 429")
     wait_seconds: float = Field(default=2.0, gt=0, le=60, description="how long one may wait; then 503")
+    queue: bool = Field(default=True, description="sample what is classified for labelling; `false` only classifies")
+    cohort_products: int = Field(
+        default=5_000, ge=2, le=1_000_000, description="products after which a cohort is sealed"
+    )
+    cohort_seconds: float = Field(default=900.0, gt=0, description="age at which a cohort is sealed")
+    cohort_tasks: int = Field(default=100, ge=1, le=10_000, description="products of a cohort that are queued at most")
+    questions: int = Field(default=5, ge=1, le=100, description="questions asked about each queued product")
+    lease_seconds: float = Field(default=900.0, gt=0, description="how long an annotator may hold tasks")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe message that is logged"
     )

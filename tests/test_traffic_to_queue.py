@@ -1,0 +1,93 @@
+"""From posted products to label tasks: cohorts are sealed by count and at shutdown; an answer never depends on it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.acquisition.intake import Intake
+from service.bundle_store import BundleStore
+from service.cohort_keeper import CohortKeeper
+from service.label_queue.reading import Filters
+from service.label_queue.rows import NewCohort, Task
+from service.label_queue.store import open_store
+from service.metrics import Metrics
+from tests.served import serving
+from tests.tiny_bundle import CLASSES
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def products(n_products: int) -> list[dict[str, Any]]:
+    return [
+        {"product_id": f"p{number}", "title": "black dress", "price": float(number)} for number in range(n_products)
+    ]
+
+
+@pytest.fixture
+def home(bundle_store: BundleStore, tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A BentoML home in which the tiny bundle is current."""
+    bundle_store.promote(bundle_store.save(tiny_bundle))
+    return tmp_path / "bentoml"
+
+
+def queued(home: Path) -> tuple[Task, ...]:
+    queue = open_store(f"sqlite:///{home / 'winnow.sqlite3'}", lease_seconds=60)
+    try:
+        return queue.look(Filters(), limit=200, now=NOW).tasks
+    finally:
+        queue.close()
+
+
+def test_a_full_cohort_and_the_rest_at_shutdown_wait_in_the_queue(home: Path) -> None:
+    with serving(home, WINNOW_COHORT_PRODUCTS="20", WINNOW_COHORT_TASKS="4", WINNOW_QUESTIONS="2") as backend:
+        for start in range(0, 50, 10):
+            answer = backend.client.post("/classify", json={"products": products(50)[start : start + 10]})
+            assert answer.status_code == 200
+        n_sealed_by_count = backend.number("winnow_cohorts_total", outcome="sealed")
+
+    tasks = queued(home)
+
+    assert n_sealed_by_count == 2
+    assert len(tasks) == 3 * 4
+    assert all(len(task.questions) == 2 for task in tasks)
+    assert {question.class_name for task in tasks for question in task.questions} <= set(CLASSES)
+    assert {task.product["title"] for task in tasks} == {"black dress"}
+
+
+def test_a_repeated_product_has_one_task(home: Path) -> None:
+    with serving(home) as backend:
+        for _ in range(3):
+            backend.client.post("/classify", json={"products": products(5)})
+
+    assert sorted(task.product_id for task in queued(home)) == ["p0", "p1", "p2", "p3", "p4"]
+
+
+def test_nothing_is_sampled_when_the_queue_is_switched_off(home: Path) -> None:
+    with serving(home, WINNOW_QUEUE="false") as backend:
+        backend.client.post("/classify", json={"products": products(5)})
+
+    assert queued(home) == ()
+
+
+class FullSink:
+    """Room for nothing."""
+
+    def offer(self, cohort: NewCohort) -> bool:
+        """Refuse."""
+        return False
+
+
+def test_a_batch_that_cannot_be_sampled_is_counted_and_raises_nothing() -> None:
+    registry = CollectorRegistry()
+    keeper = CohortKeeper(
+        Intake(new_salt=lambda: b"salt"), FullSink(), worker="w", metrics=Metrics(registry), now=lambda: NOW
+    )
+
+    keeper.take(None, id_field="product_id", records=[{}], predictions=None, scores=None)  # type: ignore[arg-type]
+
+    assert registry.get_sample_value("winnow_cohorts_total", {"outcome": "failed"}) == 1
