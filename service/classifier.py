@@ -28,6 +28,8 @@ from service.features.encoder import EncodedProduct, Encoder, collate
 from service.features.image import decode_image
 from service.metrics import Metrics
 
+DECIMALS = 7  # of a number in an answer: finer than the agreement of two processors
+
 Pixels = NDArray[np.uint8]
 Posted = tuple[EncodedProduct, Mapping[str, Any]]  # a product as the graph takes it, and as it came
 
@@ -41,12 +43,14 @@ class Scored:
     predictions : of the ensemble
     scores : per product and class, in bits
     positive : (n_products, n_classes), bool, probability at or above the class's threshold
-    uncertainty, disagreement : (n_products,), in bits, each the highest of its classes
+    probabilities : (n_products, n_classes), as they are answered, rounded
+    uncertainty, disagreement : (n_products,), in bits, each the highest of its classes, rounded
     """
 
     predictions: Predictions
     scores: Scores
     positive: NDArray[np.bool_]
+    probabilities: NDArray[np.float64]
     uncertainty: NDArray[np.float64]
     disagreement: NDArray[np.float64]
 
@@ -62,6 +66,7 @@ class Scored:
             ),
             scores=Scores(scores.uncertainty[part], scores.disagreement[part], scores.doubt[part]),
             positive=self.positive[part],
+            probabilities=self.probabilities[part],
             uncertainty=self.uncertainty[part],
             disagreement=self.disagreement[part],
         )
@@ -126,9 +131,16 @@ class Served:
             predictions=predictions,
             scores=scores,
             positive=predictions.probabilities >= self._thresholds,
-            uncertainty=summary(scores.uncertainty),
-            disagreement=summary(scores.disagreement),
+            probabilities=rounded(predictions.probabilities),
+            uncertainty=rounded(summary(scores.uncertainty)),
+            disagreement=rounded(summary(scores.disagreement)),
         )
+
+
+def rounded(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Numbers as they are answered: short when written, and no less exact than they are."""
+    exact: NDArray[np.float64] = values.astype(np.float64)
+    return exact.round(DECIMALS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service.classifier import Classification, Classifier, Scored, Served
+from service.classifier import Classification, Classifier, Scored, Served, rounded
 from service.errors import RequestRefused
 from service.product_reader import PostedProduct, ProductReader
 
-DECIMALS = 7  # of a number in an answer: finer than the agreement of two processors
 DETAILS = ("members", "classes", "embedding")
 
 
@@ -130,11 +128,10 @@ def results(
 
 
 def _part_results(part: Scored, classes: Sequence[str], served: Served) -> Iterator[dict[str, Any]]:
-    probabilities = _rounded(part.predictions.probabilities)
-    uncertainty, disagreement = _rounded(part.uncertainty), _rounded(part.disagreement)
+    uncertainty, disagreement = part.uncertainty.tolist(), part.disagreement.tolist()
     positive, present = part.positive.tolist(), part.predictions.present.tolist()
     members = [member.name for member in served.manifest.members]
-    for row, values in enumerate(probabilities):
+    for row, values in enumerate(part.probabilities.tolist()):
         yield {
             "probabilities": dict(zip(classes, values, strict=True)),
             "positive": [name for name, is_positive in zip(classes, positive[row], strict=True) if is_positive],
@@ -149,20 +146,16 @@ def _details(part: Scored, row: int, served: Served, details: frozenset[str]) ->
     answer: dict[str, Any] = {}
     if "members" in details:
         present = part.predictions.present[row].tolist()
-        by_member = _rounded(part.predictions.member_probabilities[row])
+        by_member = rounded(part.predictions.member_probabilities[row]).tolist()
         answer["members"] = {
             member.name: dict(zip(classes, by_member[index], strict=True)) if present[index] else None
             for index, member in enumerate(served.manifest.members)
         }
     if "classes" in details:
-        unsure, split = _rounded(part.scores.uncertainty[row]), _rounded(part.scores.disagreement[row])
+        unsure, split = rounded(part.scores.uncertainty[row]).tolist(), rounded(part.scores.disagreement[row]).tolist()
         answer["classes"] = {
             name: {"uncertainty": unsure[index], "disagreement": split[index]} for index, name in enumerate(classes)
         }
     if "embedding" in details:
-        answer["embedding"] = _rounded(part.predictions.embedding[row])
+        answer["embedding"] = rounded(part.predictions.embedding[row]).tolist()
     return answer
-
-
-def _rounded(values: Any) -> Any:
-    return np.round(values.astype(np.float64), DECIMALS).tolist()

@@ -118,9 +118,10 @@ def _modalities_read(manifest: Manifest) -> NDArray[np.float32]:
 
 
 def _as_probabilities(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    if not np.all((values >= -PROBABILITY_SLACK) & (values <= 1 + PROBABILITY_SLACK)):  # false for NaN too
+    lowest, highest = values.min(), values.max()
+    if not (lowest >= -PROBABILITY_SLACK and highest <= 1 + PROBABILITY_SLACK):  # so it is with a NaN among them
         raise UnusablePrediction("the graph gave a probability that is not in [0, 1]")
-    return np.clip(values, 0.0, 1.0)
+    return values if lowest >= 0 and highest <= 1 else np.clip(values, 0.0, 1.0)
 
 
 def _check_golden(ensemble: Ensemble, bundle: Bundle) -> None:
