@@ -6,6 +6,7 @@ Turning them into problem documents is left to `service.problems`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class WinnowError(Exception):
@@ -13,6 +14,10 @@ class WinnowError(Exception):
 
     status = 500
     title = "internal error"
+
+    def members(self) -> dict[str, Any]:
+        """What its problem document says beyond title, status and detail."""
+        return {}
 
 
 class InvalidProduct(WinnowError):
@@ -34,6 +39,10 @@ class InvalidProduct(WinnowError):
         self.product_index = product_index
         self.field = field
 
+    def members(self) -> dict[str, Any]:
+        """Name the product and the field."""
+        return {"errors": [{"product": self.product_index, "field": self.field, "detail": self.detail}]}
+
 
 class RequestRefused(WinnowError):
     """A request as a whole cannot be answered, by its form or by what some of its products hold.
@@ -51,6 +60,11 @@ class RequestRefused(WinnowError):
         self.title = title
         self.detail = detail
         self.errors = tuple(errors)
+
+    def members(self) -> dict[str, Any]:
+        """Name the products and fields to blame, where there are some."""
+        faults = [fault for error in self.errors for fault in error.members()["errors"]]
+        return {"errors": faults} if faults else {}
 
 
 class UnreadableImage(WinnowError):
@@ -129,6 +143,10 @@ class LeaseLost(WinnowError):
         self.detail = detail
         self.task_ids = task_ids
 
+    def members(self) -> dict[str, Any]:
+        """Name the tasks, so that a client can send the others again."""
+        return {"task_ids": self.task_ids} if self.task_ids else {}
+
 
 class UnknownTask(WinnowError):
     """The label queue has no task of this id."""
@@ -160,6 +178,10 @@ class InvalidRequest(WinnowError):
         super().__init__(detail)
         self.detail = detail
         self.field = field
+
+    def members(self) -> dict[str, Any]:
+        """Name the field."""
+        return {"errors": [{"field": self.field, "detail": self.detail}]} if self.field else {}
 
 
 class KeyReused(WinnowError):

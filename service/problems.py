@@ -6,7 +6,7 @@ Which error means what is left to `service.errors`; counting them is left to `se
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -17,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InvalidProduct, RequestRefused, WinnowError
+from service.errors import WinnowError
 from service.metrics import Metrics, Outcome
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+PASSING = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 
 logger = logging.getLogger(__name__)
 
@@ -31,29 +32,24 @@ def problem(
     title: str,
     detail: str,
     *,
-    errors: Sequence[InvalidProduct] = (),
     headers: Mapping[str, str] | None = None,
+    **members: Any,
 ) -> Response:
-    """A problem document; `errors` name products by their position and fields by their name."""
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    if errors:
-        body["errors"] = [
-            {"product": error.product_index, "field": error.field, "detail": error.detail} for error in errors
-        ]
+    """A problem document; `members` is what it says beyond the usual, as `errors` with the fields to blame."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return Response(to_json(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 async def answer_winnow_error(_: Request, error: Exception) -> Response:
     """Turn an error of ours into its problem document."""
-    if isinstance(error, RequestRefused):
-        # What was not read of the body must not be taken for the next request.
-        headers = {"connection": "close"} if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
-        return problem(error.status, error.title, error.detail, errors=error.errors, headers=headers)
     if not isinstance(error, WinnowError):
         raise error
-    errors = [error] if isinstance(error, InvalidProduct) else []
-    retry = {"retry-after": str(RETRY_AFTER_SECONDS)} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return problem(error.status, error.title, str(error), errors=errors, headers=retry)
+    headers = None
+    if error.status in PASSING:
+        headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
+    elif error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        headers = {"connection": "close"}  # what was not read of the body must not be taken for the next request
+    return problem(error.status, error.title, str(error), headers=headers, **error.members())
 
 
 async def answer_http_error(_: Request, error: Exception) -> Response:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, not_, or_, select, true
 
 from service.errors import InvalidRequest
 from service.label_queue import statements
 from service.label_queue.rows import Answer, Page, Question, Stats, Task
-from service.label_queue.schema import label, label_task, product, question
+from service.label_queue.schema import cohort_task, label, label_task, product, question
 
 LookState = Literal["open", "leased", "completed", "withdrawn", "conflict"]
 
@@ -27,18 +27,18 @@ class Filters:
 
     state: LookState = "open"
     class_name: str | None = None  # has a question about this class
-    min_priority: float | None = None
+    min_score: float | None = None  # sampling weight w of its product, in one of its cohorts
     min_age_seconds: float | None = None  # since the task was opened
 
 
 def tasks(
-    connection: Connection, condition: ColumnElement[bool], *, questions: ColumnElement[bool] | None
+    connection: Connection, condition: ColumnElement[bool], *, questions: ColumnElement[bool]
 ) -> tuple[Task, ...]:
-    """Return tasks by falling priority with those of their questions that meet a condition; None means no questions."""
+    """Return tasks by falling priority with those of their questions that meet a condition."""
     query = _with_record().where(condition).order_by(label_task.c.priority.desc(), label_task.c.id)
     rows = connection.execute(query).mappings().all()
     asked: dict[str, dict[str, Question]] = defaultdict(dict)
-    if questions is not None and rows:
+    if rows:
         found = connection.execute(statements.questions_of([row["id"] for row in rows], questions)).mappings()
         for row in found:  # newest cohort last: its probability and reason are shown
             name = row["class_name"]
@@ -125,8 +125,9 @@ def _conditions(filters: Filters, *, now: datetime) -> list[ColumnElement[bool]]
     }[filters.state]
     if filters.class_name is not None:
         conditions.append(_has_class(filters))
-    if filters.min_priority is not None:
-        conditions.append(label_task.c.priority >= filters.min_priority)
+    if filters.min_score is not None:
+        heavy = and_(cohort_task.c.task_id == label_task.c.id, cohort_task.c.weight >= filters.min_score)
+        conditions.append(exists().where(heavy))
     if filters.min_age_seconds is not None:
         conditions.append(label_task.c.opened_at <= now - timedelta(seconds=filters.min_age_seconds))
     return conditions

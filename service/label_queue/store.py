@@ -86,7 +86,7 @@ class LabelQueue:
         return Lease(token=token, annotator=annotator, expires_at=expires_at, tasks=tasks)
 
     def extend(self, *, annotator: str, lease_token: str, now: datetime) -> Lease:
-        """Start the lease's time anew for the tasks it still holds; the tasks come back without their questions.
+        """Start the lease's time anew for the tasks it still holds, and return them with what is left to ask.
 
         Raises
         ------
@@ -101,11 +101,12 @@ class LabelQueue:
             .returning(label_task.c.id)
         )
         with self._write() as connection:
-            submitting.check_lease(connection, annotator=annotator, lease_token=lease_token)
+            overlap = submitting.check_lease(connection, annotator=annotator, lease_token=lease_token)
             task_ids = connection.execute(extending).scalars().all()
             if not task_ids:
                 raise LeaseLost("this lease holds no task any more; lease again")
-            tasks = reading.tasks(connection, label_task.c.id.in_(task_ids), questions=None)
+            wanted = statements.is_wanted(annotator=annotator, overlap=overlap)
+            tasks = reading.tasks(connection, label_task.c.id.in_(task_ids), questions=wanted)
         return Lease(token=lease_token, annotator=annotator, expires_at=expires_at, tasks=tasks)
 
     def release(self, *, annotator: str, lease_token: str, task_ids: Collection[str] | None = None) -> int:

@@ -25,6 +25,7 @@ def make_task(
     fingerprint: str = "f1",
     *,
     priority: float = 2.0,
+    weight: float = 1.5,
     classes: Sequence[str] = ("black", "kids"),
     product_id: str | None = None,
     product: dict[str, Any] | None = None,
@@ -35,7 +36,7 @@ def make_task(
         product_id=product_id,
         product=product or {"product_id": product_id, "title": "Black shoe"},
         priority=priority,
-        weight=1.5,
+        weight=weight,
         questions=tuple(make_question(name) for name in classes),
     )
 

@@ -23,7 +23,7 @@ def ids(queue: LabelQueue, **filters: object) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _four_tasks(queue: LabelQueue) -> None:
-    old = make_cohort(make_task("open", priority=4.0), make_task("done", priority=3.0))
+    old = make_cohort(make_task("open", priority=4.0, weight=3.0), make_task("done", priority=3.0))
     queue.enqueue([old], now=NOON)
     new = make_cohort(make_task("held", priority=9.0), make_task("young", priority=1.0, classes=["formal"]))
     queue.enqueue([new], now=NOON + HOUR)
@@ -41,11 +41,11 @@ def test_each_state_can_be_looked_at(queue: LabelQueue) -> None:
     assert ids(queue, state="withdrawn") == []
 
 
-def test_filters_by_class_priority_and_age_narrow_the_look(queue: LabelQueue) -> None:
+def test_filters_by_class_score_and_age_narrow_the_look(queue: LabelQueue) -> None:
     assert ids(queue, class_name="formal") == ["young"]
-    assert ids(queue, min_priority=2.0) == ["open"]
+    assert ids(queue, min_score=2.0) == ["open"]
     assert ids(queue, min_age_seconds=3600.0) == ["open"]
-    assert ids(queue, class_name="formal", min_priority=2.0) == []
+    assert ids(queue, class_name="formal", min_score=2.0) == []
 
 
 def test_an_answered_question_is_no_reason_to_show_a_task(queue: LabelQueue) -> None:

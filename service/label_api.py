@@ -1,0 +1,201 @@
+"""`/label-queue`: look, lease, label, extend, release, count, delete; and `/label`, the page that does it by keyboard.
+
+What a request may hold is left to `service.label_requests`, what it does to `service.label_queue`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from service.bundle import Manifest
+from service.classify_api import check_media_type, read_body
+from service.label_queue.reading import Filters
+from service.label_queue.rows import Lease, Page, Question, Task
+from service.label_queue.store import LabelQueue
+from service.label_requests import (
+    ExtendRequest,
+    KeyHeader,
+    LabelsRequest,
+    LeaseRequest,
+    LookQuery,
+    ProductId,
+    ReleaseRequest,
+    read_json,
+    read_texts,
+)
+from service.label_studio import label_studio_task
+from service.pages.render import asset
+
+N_THREADS = 8  # that wait for the store; as many as it has connections
+MAX_BODY_BYTES = 2_000_000
+
+Result = TypeVar("Result")
+
+
+class LabelApi:
+    """The routes of the data team, over one label queue.
+
+    Parameters
+    ----------
+    served : returns the manifest of the served bundle, None while there is none: its classes may be answered even
+        where they were not asked
+    image_hosts : origins from which the labelling page may load pictures that were posted as a URL
+    """
+
+    def __init__(
+        self,
+        queue: LabelQueue,
+        *,
+        served: Callable[[], Manifest | None],
+        image_hosts: Sequence[str] = (),
+        max_body_bytes: int = MAX_BODY_BYTES,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._queue = queue
+        self._served = served
+        self._page_headers = _page_headers(image_hosts)
+        self._max_body_bytes = max_body_bytes
+        self._now = now
+        self._threads = CapacityLimiter(N_THREADS)
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes, to be mounted at the root."""
+        return [
+            Route("/label-queue", self.look, methods=["GET"]),
+            Route("/label-queue/lease", self.lease, methods=["POST"]),
+            Route("/label-queue/labels", self.submit, methods=["POST"]),
+            Route("/label-queue/extend", self.extend, methods=["POST"]),
+            Route("/label-queue/release", self.release, methods=["POST"]),
+            Route("/label-queue/stats", self.stats, methods=["GET"]),
+            Route("/label-queue/products/{product_id:path}", self.delete_product, methods=["DELETE"]),
+            Route("/label", self.page, methods=["GET"]),
+        ]
+
+    async def look(self, request: Request) -> Response:
+        """Show a page of the queue; nothing changes."""
+        query = read_texts(LookQuery, dict(request.query_params))
+        filters = Filters(query.state, query.class_name, query.min_score, query.min_age_seconds)
+        page = await self._run(
+            lambda: self._queue.look(filters, limit=query.limit, cursor=query.cursor, now=self._now())
+        )
+        if query.format == "json":
+            return _json({"tasks": [_task(task) for task in page.tasks], "next_cursor": page.next_cursor})
+        return self._other_format(request, page, query)
+
+    async def lease(self, request: Request) -> Response:
+        """Hand tasks to an annotator for a while."""
+        body = read_json(LeaseRequest, await self._body(request))
+        lease = await self._run(
+            lambda: self._queue.lease(
+                annotator=body.annotator, n_tasks=body.limit, overlap=body.overlap, now=self._now()
+            )
+        )
+        return _json({**_lease(lease), "tasks": [_task(task) for task in lease.tasks]})
+
+    async def submit(self, request: Request) -> Response:
+        """Store labels, all of a request or none."""
+        key = read_texts(KeyHeader, _present(request, "Idempotency-Key")).idempotency_key
+        body = read_json(LabelsRequest, await self._body(request))
+        manifest = self._served()
+        submission = body.submission(key=key, known_classes=manifest.taxonomy.classes if manifest else ())
+        n_accepted = await self._run(lambda: self._queue.submit(submission, now=self._now()))
+        return _json({"accepted": n_accepted})
+
+    async def extend(self, request: Request) -> Response:
+        """Give an annotator more time."""
+        body = read_json(ExtendRequest, await self._body(request))
+        lease = await self._run(
+            lambda: self._queue.extend(annotator=body.annotator, lease_token=body.lease_token, now=self._now())
+        )
+        tasks = {"tasks": [_task(task) for task in lease.tasks]} if body.with_tasks else {}
+        return _json({**_lease(lease), "task_ids": [task.id for task in lease.tasks], **tasks})
+
+    async def release(self, request: Request) -> Response:
+        """Take tasks back unlabelled."""
+        body = read_json(ReleaseRequest, await self._body(request))
+        n_released = await self._run(
+            lambda: self._queue.release(annotator=body.annotator, lease_token=body.lease_token, task_ids=body.task_ids)
+        )
+        return _json({"released": n_released})
+
+    async def stats(self, _: Request) -> Response:
+        """Count tasks, questions and answers."""
+        return _json(await self._run(lambda: self._queue.stats(now=self._now())))
+
+    async def delete_product(self, request: Request) -> Response:
+        """Forget a product as posted."""
+        product_id = read_texts(ProductId, {"product_id": request.path_params["product_id"]}).product_id
+        return _json({"deleted": await self._run(lambda: self._queue.delete_product(product_id))})
+
+    async def page(self, _: Request) -> Response:
+        """Send the labelling page; its script and style come from `/pages`."""
+        return Response(asset("label.html"), media_type="text/html", headers=self._page_headers)
+
+    async def _body(self, request: Request) -> bytes:
+        check_media_type(request)
+        return await read_body(request, self._max_body_bytes)
+
+    async def _run(self, call: Callable[[], Result]) -> Result:
+        """Wait for the store in a thread; a client that goes away does not cut a transaction short."""
+        return await to_thread.run_sync(call, limiter=self._threads)
+
+    def _other_format(self, request: Request, page: Page, query: LookQuery) -> Response:
+        headers = {}
+        if page.next_cursor is not None:
+            headers["x-next-cursor"] = page.next_cursor
+            headers["link"] = f'<{request.url.include_query_params(cursor=page.next_cursor)}>; rel="next"'
+        if query.format == "jsonl":
+            lines = b"".join(to_json(_task(task)) + b"\n" for task in page.tasks)
+            return Response(lines, media_type="application/jsonl", headers=headers)
+        manifest = self._served()
+        tasks = [label_studio_task(task, manifest.fields if manifest else None) for task in page.tasks]
+        return Response(to_json(tasks), media_type="application/json", headers=headers)
+
+
+def _present(request: Request, header: str) -> dict[str, str]:
+    value = request.headers.get(header)
+    return {} if value is None else {header: value}
+
+
+def _lease(lease: Lease) -> dict[str, Any]:
+    return {"lease_token": lease.token, "expires_at": lease.expires_at}
+
+
+def _task(task: Task) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "product": task.product,
+        "questions": [_question(question) for question in task.questions],
+        "model_version": task.model_version,
+    }
+
+
+def _question(question: Question) -> dict[str, Any]:
+    shown = {"class": question.class_name, "probability": question.probability, "reason": question.reason}
+    return {**shown, "answers": question.answers} if question.answers else shown
+
+
+def _json(content: Any) -> Response:
+    return Response(to_json(content), media_type="application/json")
+
+
+def _page_headers(image_hosts: Sequence[str]) -> dict[str, str]:
+    images = " ".join(("'self'", "data:", *image_hosts))
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        f"img-src {images}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return {
+        "content-security-policy": policy,
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "cache-control": "no-cache",
+    }
