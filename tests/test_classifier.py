@@ -40,6 +40,10 @@ def classifier(tiny_bundle: Path) -> Iterator[Classifier]:
     made.close()
 
 
+async def classify(classifier: Classifier, request: list[Product]) -> Classification:
+    return await classifier.classify(classifier.served, request, [{}] * len(request))
+
+
 def test_requests_at_once_are_answered_as_if_each_were_alone(classifier: Classifier) -> None:
     colours = ["red", "green", "blue", "black"]
     requests = [
@@ -51,10 +55,10 @@ def test_requests_at_once_are_answered_as_if_each_were_alone(classifier: Classif
     ]
 
     async def together() -> list[Classification]:
-        return await asyncio.gather(*(classifier.classify(classifier.served, request) for request in requests))
+        return await asyncio.gather(*(classify(classifier, request) for request in requests))
 
     async def one_by_one() -> list[Classification]:
-        return [await classifier.classify(classifier.served, request) for request in requests]
+        return [await classify(classifier, request) for request in requests]
 
     for at_once, alone, request in zip(asyncio.run(together()), asyncio.run(one_by_one()), requests, strict=True):
         for one, other in zip(probabilities(at_once), probabilities(alone), strict=True):
@@ -68,9 +72,9 @@ def test_a_request_is_answered_by_the_bundle_it_began_with(classifier: Classifie
 
     async def swap_meanwhile() -> tuple[Classification, Classification]:
         begun = classifier.served
-        running = asyncio.create_task(classifier.classify(begun, request))
+        running = asyncio.create_task(classifier.classify(begun, request, [{}] * len(request)))
         await asyncio.to_thread(classifier.load, tmp_path / "next")
-        return await running, await classifier.classify(classifier.served, request)
+        return await running, await classify(classifier, request)
 
     before, after = asyncio.run(swap_meanwhile())
 
