@@ -55,7 +55,7 @@ def id_cell(cell: object, place: Place) -> str:
         cell = int(cell)
     if isinstance(cell, bool) or not isinstance(cell, (str, int)):
         raise place.error(f"the id is {_kind(cell)}; give every row an id")
-    text = str(cell).strip()
+    text = _repaired(str(cell)).strip()
     if not text:
         raise place.error("the id is empty; give every row an id")
     return text
@@ -67,7 +67,7 @@ def text_cell(cell: object, place: Place) -> str | None:
         return None
     if isinstance(cell, (bytes, list, dict)):
         raise place.error(f"holds {_kind(cell)}; a text column holds text")
-    return str(cell)
+    return _repaired(str(cell))
 
 
 def category_cell(cell: object, place: Place) -> str | list[str] | None:
@@ -123,6 +123,15 @@ def _label(cell: object, place: Place) -> int:
     if not isinstance(key, Hashable) or key not in _LABELS:
         raise place.error(f"the label is {_kind(cell)}; use 1 for yes, 0 for no, and nothing for unknown")
     return _LABELS[key]
+
+
+def _repaired(text: str) -> str:
+    """Text without half characters, which a JSON feed cut at 160 UTF-16 units can end in; they become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _is_nan(cell: object) -> bool:

@@ -128,13 +128,13 @@ _SHOUTS = ("NEW", "winter sale", "black week deal", "gift idea", "bestseller", "
 
 
 def title(product: DemoProduct, style: str, rng: Random) -> str:
-    """Write a title: "full", "terse" (often only the model and a noun) or "loud" (with shouts that mean nothing)."""
+    """Write a title: "full", "terse" (often only the model and a noun) or "loud" (with a shout that means nothing)."""
     noun = _one(_NOUNS[product.kind], rng)
     if style == "terse":
         return " ".join([product.model, *_said(product, rng, 0.45)[:2], noun])
     words = [product.brand, product.model, *_said(product, rng, 0.68), noun]
     if style == "loud":
-        return " ".join([rng.choice(_SHOUTS), *words, "-", rng.choice(_SHOUTS)])
+        return " ".join([*words, "-", rng.choice(_SHOUTS)])
     return " ".join(words)
 
 
