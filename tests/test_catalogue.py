@@ -395,3 +395,19 @@ def test_the_fashion_catalogue_is_read_whole() -> None:
     assert test.truth.shape == (len(test.products), 49) == (5482, 49)
     assert set(np.unique(test.truth)) == {-1, 0, 1}
     assert 0.03 < np.mean([product.image is None for product in test.products]) < 0.07
+
+
+def test_a_truth_that_the_toml_leaves_out_is_found_beside_the_products(tmp_path: Path) -> None:
+    catalogue = open_catalogue(make_catalogue(tmp_path))
+    write_table(tmp_path / "truth.csv", {"sku": ["8"], "home": [1], "fragile": [0]})
+
+    found = catalogue.with_truth("train").read("train").truth
+
+    assert catalogue.read("train").truth is None
+    assert found is not None
+    assert found.tolist() == [[-1, -1], [1, 0]]
+
+
+def test_a_truth_that_is_nowhere_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match=r"\[train\] of shop names no truth; add truth"):
+        open_catalogue(make_catalogue(tmp_path)).with_truth("train")

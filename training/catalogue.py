@@ -6,7 +6,7 @@ The formats are left to `training.tables`, single cells to `training.cells`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,28 @@ class Catalogue:
         truth, n_unmatched_truth = self._labels(tables.truth, row_of)
         return Part(products, merchant_labels, truth, tuple(missing), n_unmatched + n_unmatched_truth)
 
+    def with_truth(self, part: PartName) -> Catalogue:
+        """This catalogue with the truth of a part: as its catalogue.toml names it, or else the table that lies beside.
+
+        A catalogue to learn from merchant labels keeps the truth of its train part out of the catalogue.toml, so that
+        nothing reads it by accident; `train.products.parquet` then has `train.truth.parquet` beside it.
+
+        Raises
+        ------
+        CatalogueError
+            If there is no such table either.
+        """
+        tables = self._tables(part)
+        if tables.truth is not None:
+            return self
+        beside = tables.products.replace("products", "truth")
+        if beside == tables.products or not (self.directory / beside).is_file():
+            raise CatalogueError(f'[{part}] of {self.name} names no truth; add truth = "…" to its {FILE_NAME}')
+        _check_same(
+            _classes(self.directory / beside, self.fields.id), self.taxonomy.classes, "the other label tables", beside
+        )
+        return replace(self, tables={**self.tables, part: tables.model_copy(update={"truth": beside})})
+
     def _tables(self, part: PartName) -> PartTables:
         if part not in self.tables:
             raise CatalogueError(f"the catalogue {self.name!r} has no {part} part; add [{part}] to its {FILE_NAME}")
@@ -217,16 +239,20 @@ def _taxonomy(directory: Path, content: CatalogueFile) -> Taxonomy:
         raise CatalogueError(f"{FILE_NAME}: no part has labels; give at least one part merchant_labels or truth")
     classes = _classes(directory / names[0], content.fields.id)
     for name in names[1:]:
-        differing = sorted(set(_classes(directory / name, content.fields.id)) ^ set(classes))
-        if differing:
-            raise CatalogueError(
-                f"{name}: the class {differing[0]!r} is in only one of it and {names[0]}; "
-                "give all label tables the same classes"
-            )
+        _check_same(_classes(directory / name, content.fields.id), classes, names[0], name)
     try:
         return Taxonomy(classes=classes)
     except ValidationError as error:
         raise CatalogueError(f"{names[0]}: {error.errors()[0]['msg']}") from error
+
+
+def _check_same(found: Sequence[str], classes: Sequence[str], first: str, name: str) -> None:
+    differing = sorted(set(found) ^ set(classes))
+    if differing:
+        raise CatalogueError(
+            f"{name}: the class {differing[0]!r} is in only one of it and {first}; "
+            "give all label tables the same classes"
+        )
 
 
 def _classes(path: Path, id_column: str) -> tuple[str, ...]:
