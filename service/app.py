@@ -31,6 +31,7 @@ from service.classify_api import ClassifyApi
 from service.cohort_keeper import CohortKeeper
 from service.errors import BundleRefused, NoBundle
 from service.guards import Admission, BodyReader, Guards, Reason
+from service.label_api import LabelApi
 from service.label_queue.replica import replica_name
 from service.label_queue.store import open_store
 from service.label_queue.writer import QueueWriter
@@ -59,6 +60,7 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
     keeper = _keeper(settings, writer, metrics) if settings.queue else None
     classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
     classify = ClassifyApi(classifier, max_products=settings.max_products, max_body_bytes=settings.max_body_bytes)
+    labels = LabelApi(queue, served=lambda: classifier.served.manifest if classifier.ready else None)
     pages = PagesApi(classifier, max_products=settings.max_products)
 
     @asynccontextmanager
@@ -76,6 +78,7 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
     app = Starlette(
         routes=[
             Route("/classify", classify.classify, methods=["POST"]),
+            *labels.routes(),
             Route("/model", pages.model, methods=["GET"]),
             Route("/openapi.json", pages.openapi, methods=["GET"]),
             Route("/docs", pages.docs, methods=["GET"]),

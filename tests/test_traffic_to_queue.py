@@ -74,6 +74,23 @@ def test_nothing_is_sampled_when_the_queue_is_switched_off(home: Path) -> None:
     assert queued(home) == ()
 
 
+def test_annotators_lease_and_answer_what_was_sampled(home: Path) -> None:
+    with serving(home, WINNOW_QUESTIONS="2") as backend:
+        backend.client.post("/classify", json={"products": products(5)})
+    with serving(home) as backend:
+        lease = backend.client.post("/label-queue/lease", json={"annotator": "ann", "limit": 3}).json()
+        labels = [
+            {"task_id": task["task_id"], "answers": {question["class"]: "yes" for question in task["questions"]}}
+            for task in lease["tasks"]
+        ]
+        body = {"annotator": "ann", "lease_token": lease["lease_token"], "labels": labels}
+        accepted = backend.client.post("/label-queue/labels", json=body).json()
+        stats = backend.client.get("/label-queue/stats").json()
+
+    assert accepted == {"accepted": 3}
+    assert (stats["open"], stats["completed"], stats["answers"]) == (2, 3, 6)
+
+
 class FullSink:
     """Room for nothing."""
 
