@@ -41,6 +41,7 @@ from service.page_headers import PageHeaders
 from service.pages_api import PagesApi
 from service.problems import EXCEPTION_HANDLERS, Border
 from service.settings import Settings
+from service.swap import Swapper
 
 # BentoML answers these, for all its workers; everything else is ours and passes it by.
 BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})
@@ -65,12 +66,18 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        load_current(classifier, BundleStore(settings.home, settings.model))
-        ticking = asyncio.create_task(_tick(classifier))
+        store = BundleStore(settings.home, settings.model)
+        load_current(classifier, store)
+        swapper = Swapper(store, classifier, metrics)
+        tasks = [
+            asyncio.create_task(_tick(classifier)),
+            asyncio.create_task(swapper.follow(every_seconds=settings.swap_seconds)),
+        ]
         try:
             yield
         finally:
-            ticking.cancel()
+            for task in tasks:
+                task.cancel()
             classifier.close()
             writer.close()
             queue.close()

@@ -58,6 +58,10 @@ class Metrics:
         self._cohorts = Counter(
             "winnow_cohorts_total", "Cohorts by what became of them at sealing", ["outcome"], registry=self.registry
         )
+        self._bundle_swaps = Counter(
+            "winnow_bundle_swaps_total", "Promoted bundles that a worker took over or refused", ["outcome"],
+            registry=self.registry,
+        )  # fmt: skip
         self._served: tuple[str, str] | None = None
 
     def request(self, *, route: str, outcome: Outcome, seconds: float) -> None:
@@ -90,3 +94,7 @@ class Metrics:
             self._model_info.labels(*self._served).set(0)
         self._served = (version, taxonomy)
         self._model_info.labels(version, taxonomy).set(1)
+
+    def swap(self, outcome: Literal["swapped", "refused"]) -> None:
+        """Count one attempt to take over a promoted bundle."""
+        self._bundle_swaps.labels(outcome).inc()
