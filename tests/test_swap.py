@@ -152,6 +152,7 @@ def test_a_damaged_promotion_is_refused_by_every_worker_and_counted(home: Path) 
     damage(home, "damaged")
     pointer = home / "models" / "winnow" / "current"
     with running(home, workers=2, variables={"WINNOW_SWAP_SECONDS": "0.1"}) as server:
+        wait_until(lambda: server.log.read_text().count("bundle loaded") == 2)  # both workers have one to keep
         pointer.write_text("damaged")  # `promote` itself refuses it
 
         wait_until(lambda: counted(server, "refused") == 2.0)
