@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from service.acquisition.cohort import CohortTotals, Question, SampledProduct, SealedCohort
-from service.label_queue.rows import NewCohort, NewQuestion, NewTask
+from service.answered_cohort import AnsweredCohort, AskedQuestions, Outcome
+from service.label_queue.rows import NewCohort, NewQuestion, NewTask, SampledQuestion, SampledTask, StoredCohort
+
+_OUTCOMES = {"yes": Outcome.YES, "no": Outcome.NO, "unsure": Outcome.UNSURE, "conflict": Outcome.UNSURE}
 
 
 def new_cohort(sealed: SealedCohort, *, worker: str, id_field: str) -> NewCohort:
@@ -65,3 +70,43 @@ def _question(question: Question) -> NewQuestion:
         weight=question.weight,
         inclusion=question.inclusion_probability,
     )
+
+
+def answered_cohort(stored: StoredCohort, tasks: Sequence[SampledTask]) -> AnsweredCohort:
+    """Arrange a stored cohort with the verdicts so far for `service.live_quality`.
+
+    Nothing more is awaited of a withdrawn task: its unanswered questions count as unsure, as conflicts do.
+
+    Parameters
+    ----------
+    tasks : all that the cohort kept
+    """
+    counters = stored.counters
+    return AnsweredCohort(
+        n_products=stored.n_products,
+        threshold=stored.tau or 0.0,
+        probability=np.array(counters["probability"], dtype=np.float64),
+        positive=np.array(counters["positive"], dtype=np.float64),
+        probability_of_positive=np.array(counters["probability_of_positive"], dtype=np.float64),
+        asked=_asked(tasks, counters["classes"]),
+    )
+
+
+def _asked(tasks: Sequence[SampledTask], classes: Sequence[str]) -> AskedQuestions:
+    index = {name: position for position, name in enumerate(classes)}
+    rows = [(task, question) for task in tasks for question in task.questions]
+    return AskedQuestions(
+        priorities=np.array([task.priority for task, _ in rows], dtype=np.float64),
+        product_weights=np.array([task.weight for task, _ in rows], dtype=np.float64),
+        class_indices=np.array([index[question.class_name] for _, question in rows], dtype=np.int64),
+        inclusion_probabilities=np.array([question.inclusion for _, question in rows], dtype=np.float64),
+        probabilities=np.array([question.probability for _, question in rows], dtype=np.float64),
+        positive=np.array([question.positive for _, question in rows], dtype=np.bool_),
+        outcomes=np.array([_outcome(task, question) for task, question in rows], dtype=np.int64),
+    )
+
+
+def _outcome(task: SampledTask, question: SampledQuestion) -> Outcome:
+    if question.verdict is not None:
+        return _OUTCOMES[question.verdict]
+    return Outcome.UNSURE if task.withdrawn else Outcome.OPEN
