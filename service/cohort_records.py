@@ -5,11 +5,16 @@ The one place that knows both sides: `service.acquisition` knows no store, `serv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from service.acquisition.cohort import CohortTotals, Question, SampledProduct, SealedCohort
-from service.label_queue.rows import NewCohort, NewQuestion, NewTask
+from service.answered_cohort import AnsweredCohort, AskedQuestions, Outcome
+from service.label_queue.rows import NewCohort, NewQuestion, NewTask, SampledQuestion, SampledTask, StoredCohort
+
+_OUTCOMES = {"yes": Outcome.YES, "no": Outcome.NO, "unsure": Outcome.UNSURE, "conflict": Outcome.UNSURE}
 
 
 def new_cohort(sealed: SealedCohort, *, worker: str, id_field: str) -> NewCohort:
@@ -65,3 +70,82 @@ def _question(question: Question) -> NewQuestion:
         weight=question.weight,
         inclusion=question.inclusion_probability,
     )
+
+
+def answered_cohort(stored: StoredCohort, tasks: Sequence[SampledTask]) -> AnsweredCohort:
+    """Arrange a stored cohort with the verdicts so far for `service.live_quality`.
+
+    Nothing more is awaited of a withdrawn task: its unanswered questions count as unsure, as conflicts do.
+
+    Parameters
+    ----------
+    tasks : all that the cohort kept
+    """
+    counters = stored.counters
+    return AnsweredCohort(
+        n_products=stored.n_products,
+        threshold=stored.tau or 0.0,
+        probability=np.array(counters["probability"], dtype=np.float64),
+        positive=np.array(counters["positive"], dtype=np.float64),
+        probability_of_positive=np.array(counters["probability_of_positive"], dtype=np.float64),
+        asked=_asked(tasks, counters["classes"]),
+    )
+
+
+def answered_cohorts(cohorts: Sequence[StoredCohort], tasks: Iterable[SampledTask]) -> list[AnsweredCohort]:
+    """Arrange all cohorts of a bundle with their tasks, which may come in any order."""
+    return [answered_cohort(stored, own) for stored, own in _with_tasks(cohorts, tasks)]
+
+
+def exported_questions(cohorts: Sequence[StoredCohort], tasks: Iterable[SampledTask]) -> Iterator[dict[str, Any]]:
+    """Yield every question with its answer, if any, and all that an analyst needs to weigh it; one JSON line each.
+
+    `python -m benchmarks.recover_rates FILE` shows what can be told from such lines alone.
+    """
+    for stored, own in _with_tasks(cohorts, tasks):
+        for task in own:
+            for question in task.questions:
+                yield {
+                    "cohort": stored.id,
+                    "bundle_version": stored.bundle_version,
+                    "n_products": stored.n_products,
+                    "threshold": stored.tau or 0.0,
+                    "task_id": task.task_id,
+                    "product_weight": task.weight,
+                    "priority": task.priority,
+                    "class": question.class_name,
+                    "weight": question.weight,
+                    "inclusion_probability": question.inclusion,
+                    "probability": question.probability,
+                    "positive": question.positive,
+                    "answer": question.verdict or ("unsure" if task.withdrawn else None),
+                }
+
+
+def _with_tasks(
+    cohorts: Sequence[StoredCohort], tasks: Iterable[SampledTask]
+) -> list[tuple[StoredCohort, list[SampledTask]]]:
+    own: dict[str, list[SampledTask]] = {stored.id: [] for stored in cohorts}
+    for task in tasks:
+        own[task.cohort_id].append(task)
+    return [(stored, own[stored.id]) for stored in cohorts]
+
+
+def _asked(tasks: Sequence[SampledTask], classes: Sequence[str]) -> AskedQuestions:
+    index = {name: position for position, name in enumerate(classes)}
+    rows = [(task, question) for task in tasks for question in task.questions]
+    return AskedQuestions(
+        priorities=np.array([task.priority for task, _ in rows], dtype=np.float64),
+        product_weights=np.array([task.weight for task, _ in rows], dtype=np.float64),
+        class_indices=np.array([index[question.class_name] for _, question in rows], dtype=np.int64),
+        inclusion_probabilities=np.array([question.inclusion for _, question in rows], dtype=np.float64),
+        probabilities=np.array([question.probability for _, question in rows], dtype=np.float64),
+        positive=np.array([question.positive for _, question in rows], dtype=np.bool_),
+        outcomes=np.array([_outcome(task, question) for task, question in rows], dtype=np.int64),
+    )
+
+
+def _outcome(task: SampledTask, question: SampledQuestion) -> Outcome:
+    if question.verdict is not None:
+        return _OUTCOMES[question.verdict]
+    return Outcome.UNSURE if task.withdrawn else Outcome.OPEN

@@ -1,23 +1,25 @@
 """Intervals for weighted counts of rare events, where a normal interval is wrong.
 
-Two distributions' worth of arithmetic, so that serving needs no scipy; its use is left to `service.live_quality`.
+One distribution function's worth of arithmetic, so that serving needs no scipy; its use is left to
+`service.live_quality`.
 """
 
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
+from collections.abc import Callable
 
-_TOLERANCE = 1e-13
+_TOLERANCE = 1e-12
 _MOST_STEPS = 10_000
+_MOST_HALVINGS = 100
+_CLOSE = 1e-10
 _PLAIN_SHAPE = 1e8  # above it a gamma variable is its mean to four digits
-_LEAST_SHAPE = 0.05  # no weighted count comes near it: its shape is at least 1
 
 
 def gamma_interval(
     count: float, *, variance: float, next_weight: float, next_variance: float, level: float = 0.95
 ) -> tuple[float, float]:
-    """Interval for the expectation of a weighted sum of rare events.
+    """Interval for the expectation of a weighted sum of rare events, by the mid-p gamma method.
 
     Parameters
     ----------
@@ -30,53 +32,48 @@ def gamma_interval(
     lower and upper limit; the lower is 0 when nothing was seen, the upper still positive then.
 
     Source: Fay & Feuer 1997, Confidence intervals for directly standardized rates, Statistics in Medicine 16, 791-801;
-    there the next weight is the largest there is and its variance that weight squared.
+    mid-p after Fay & Kim 2017, Biometrical Journal 59, 377-387, because the former covers more than it says. Both take
+    the largest weight there is as the next one.
     """
     tail = (1.0 - level) / 2.0
-    lower = _scaled_quantile(tail, mean=count, variance=variance)
-    upper = _scaled_quantile(1.0 - tail, mean=count + next_weight, variance=variance + next_variance)
-    return lower, upper
+
+    def halfway(x: float) -> float:
+        without = gamma_share(x, mean=count, variance=variance)
+        return (without + gamma_share(x, mean=count + next_weight, variance=variance + next_variance)) / 2.0
+
+    top = count + next_weight
+    while top > 0.0 and halfway(top) < 1.0 - tail:
+        top *= 2.0
+    lower, upper = (_crossing(halfway, probability, top) for probability in (tail, 1.0 - tail))
+    return min(lower, count), max(upper, count)
 
 
-def _scaled_quantile(probability: float, *, mean: float, variance: float) -> float:
-    """Quantile of the gamma distribution with this mean and variance."""
-    if mean <= 0.0 or variance <= mean * mean / _PLAIN_SHAPE:
-        return max(mean, 0.0)
-    shape = max(mean * mean / variance, _LEAST_SHAPE)
-    return gamma_quantile(probability, shape=shape) * mean / shape
+def _crossing(share: Callable[[float], float], probability: float, top: float) -> float:
+    """Where a rising function on [0, top] reaches the probability.
 
-
-def gamma_quantile(probability: float, *, shape: float) -> float:
-    """Quantile of the gamma distribution of scale 1, by Newton's method, kept inside a shrinking bracket.
-
-    Parameters
-    ----------
-    probability : in (0, 1)
-    shape : positive
-
-    Source: Wilson & Hilferty 1931 for the first guess.
+    Source: Dowell & Jarratt 1971, the Illinois method: false position that halves the weight of an end that stays.
     """
-    low, high = 0.0, math.inf
-    x = _first_guess(probability, shape)
-    for _ in range(_MOST_STEPS):
-        excess = regularised_gamma(shape, x) - probability
-        low, high = (low, x) if excess > 0.0 else (x, high)
-        density = math.exp((shape - 1.0) * math.log(x) - x - math.lgamma(shape))
-        new = x - excess / density if density > 0.0 else -1.0
-        if not low < new < high:
-            new = (low + high) / 2.0 if math.isfinite(high) else 2.0 * x
-        if abs(new - x) <= _TOLERANCE * x or new == 0.0:
-            return new
-        x = new
-    return x
+    low, high = 0.0, top
+    below, above = -probability, share(top) - probability
+    for _ in range(_MOST_HALVINGS):
+        if high - low <= _CLOSE * top:
+            break
+        x = high - (high - low) * above / (above - below)
+        excess = share(x) - probability
+        if excess < 0.0:
+            low, below, above = x, excess, above / 2.0
+        else:
+            high, above, below = x, excess, below / 2.0
+        if abs(excess) <= _CLOSE:
+            return x
+    return high
 
 
-def _first_guess(probability: float, shape: float) -> float:
-    small = (math.log(probability) + math.lgamma(shape + 1.0)) / shape  # P(a, x) is about x**a / gamma(a + 1)
-    if shape < 1.0 or small < math.log(0.1 * shape):
-        return max(math.exp(min(small, math.log(shape + 1.0))), 1e-300)
-    z = NormalDist().inv_cdf(probability)
-    return max(shape * (1.0 - 1.0 / (9.0 * shape) + z / (3.0 * math.sqrt(shape))) ** 3, 1e-300)
+def gamma_share(x: float, *, mean: float, variance: float) -> float:
+    """Chance that a gamma variable of this mean and variance is at most x; without variance it is its mean."""
+    if variance <= mean * mean / _PLAIN_SHAPE:
+        return 1.0 if x >= mean else 0.0
+    return regularised_gamma(mean * mean / variance, x * mean / variance)
 
 
 def regularised_gamma(shape: float, x: float) -> float:

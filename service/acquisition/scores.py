@@ -73,9 +73,9 @@ class ScoreMeans:
 
     @classmethod
     def from_priors(cls, priors: Sequence[float] | Float, *, n_products: float = 100.0) -> ScoreMeans:
-        """Begin before any traffic: calibrated probabilities average to the class's prior; doubt, roughly, to half."""
+        """Begin before any traffic: calibrated probabilities average to the prior; doubt to a fifth, as measured."""
         prior = np.asarray(priors, dtype=np.float64)
-        return cls(doubt_cubed=np.minimum(prior, 1.0 - prior) / 2.0, prospect=prior, n_products=n_products)
+        return cls(doubt_cubed=np.minimum(prior, 1.0 - prior) / 5.0, prospect=prior, n_products=n_products)
 
     def updated(self, *, doubt_cubed_sums: Float, prospect_sums: Float, n_products: int) -> ScoreMeans:
         """Take in one sealed cohort, given as sums per class over all its products."""
