@@ -110,12 +110,14 @@ class Intake:
         records : the products as they were posted
         probabilities, merchant_labels : (n_products, n_classes); a label is 0, 1 or NaN
         """
+        fingerprints = [fingerprint(record) for record in records]  # first: it can fail, and must not cost a cohort
         sealed = self.tick(now=now, bundle_version=served.version)
         self._means = means = self._means_for(served)
         self._cohort = cohort = self._cohort or self._new_cohort(served, now=now)
         cohort.add(
             self._batch(
                 records,
+                fingerprints=fingerprints,
                 served=served,
                 means=means,
                 probabilities=probabilities,
@@ -170,6 +172,7 @@ class Intake:
         self,
         records: Sequence[Mapping[str, Any]],
         *,
+        fingerprints: Sequence[bytes],
         served: ServedBundle,
         means: ScoreMeans,
         probabilities: NDArray[np.floating[Any]],
@@ -188,7 +191,7 @@ class Intake:
             eta=self._rule.eta,
         )
         return Batch(
-            fingerprints=[fingerprint(record) for record in records],
+            fingerprints=fingerprints,
             records=records,
             probabilities=probabilities,
             positive=probabilities >= served.thresholds,
