@@ -197,7 +197,7 @@ application = Starlette(routes=[Mount("/", app=_pass_on)], lifespan=_composed)
 
 
 class WinnowService(Service[Any]):  # type: ignore[misc]  # BentoML's class is untyped here
-    """A BentoML service whose own routes come before BentoML's middleware, at a fifth of the cost for a small request.
+    """A BentoML service whose own routes come before BentoML's middleware, which costs more than a small request.
 
     BentoML keeps starting the workers, the lifespan, and the routes of `BENTOML_ROUTES`.
     """
