@@ -93,6 +93,11 @@ class Intake:
         """Products in the open cohort."""
         return self._cohort.n_products if self._cohort else 0
 
+    @property
+    def n_until_full(self) -> int:
+        """New products that the open cohort takes before it is sealed by count."""
+        return self._policy.max_products - self.n_open
+
     def take(
         self,
         *,
