@@ -63,7 +63,7 @@ def label_paths(problems: Mapping[str, Schema]) -> dict[str, Schema]:
     forget = _operation("forgetProduct", "Forget a product as it was posted", _answer({"deleted": _count()}), problems)
     forget["parameters"] = [{"name": "product_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     for operation in (lease, submit, extend, release):
-        operation["responses"] |= problems | {"409": {**problems["422"], "description": "The lease is no longer held"}}
+        operation["responses"] |= {**problems, "409": {**problems["422"], "description": "The lease is no longer held"}}
     return {
         "/label-queue": {"get": look},
         "/label-queue/lease": {"post": lease},
