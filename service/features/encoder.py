@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contracts import MODALITIES, Frozen, Product
+from service.contracts import MODALITIES, Frozen, Modality, Product
 from service.features.categorical import CategoricalEncoding, category_ids
-from service.features.numerical import NumericalEncoding, numbers
+from service.features.numerical import NumericalEncoding, no_numbers, numbers
 from service.features.text import TextEncoder, TextEncoding
 
 
@@ -39,6 +39,19 @@ class EncodedProduct:
     numbers: NDArray[np.float32]
     image: NDArray[np.uint8] | None
     present: tuple[bool, ...]  # per modality of MODALITIES
+
+    def without(self, *modalities: Modality) -> EncodedProduct:
+        """The same product as if it had come without these modalities."""
+        texts = "text" not in modalities
+        return EncodedProduct(
+            token_ids=self.token_ids if texts else [],
+            bag_ids=self.bag_ids if texts else [],
+            bag_values=self.bag_values if texts else [],
+            category_ids=self.category_ids if "categorical" not in modalities else [],
+            numbers=self.numbers if "numerical" not in modalities else no_numbers(len(self.numbers) // 2),
+            image=self.image if "image" not in modalities else None,
+            present=tuple(have and name not in modalities for name, have in zip(MODALITIES, self.present, strict=True)),
+        )
 
 
 class Encoder:

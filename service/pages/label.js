@@ -251,11 +251,6 @@ async function keepLeases() {
   draw();
 }
 
-function openHelp() {
-  element("help-dialog").showModal();
-  element("help-title").focus(); // not the button at the end, which would scroll there
-}
-
 function openOthers() {
   element("filter").value = "";
   drawClasses();
@@ -298,7 +293,7 @@ const KEYS = {
   o: openOthers,
   z: undo,
   b: toggleBlind,
-  "?": openHelp,
+  "?": () => element("help-dialog").showModal(),
   Enter: send,
   ArrowDown: () => choose(session.marked + 1, null),
   ArrowUp: () => choose(session.marked - 1, null),
@@ -338,9 +333,6 @@ function wire() {
     button.addEventListener("click", () => { button.blur(); answer(button.dataset.answer); });
   }
   element("filter").addEventListener("input", drawClasses);
-  element("filter").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") element("classes").querySelector("button.yes")?.click();
-  });
   element("reasons").append(...Object.entries(REASONS).flatMap(([reason, why]) => [
     make("dt", {}, make("span", { className: "reason", textContent: reason })), make("dd", { textContent: why }),
   ]));

@@ -1,0 +1,202 @@
+"""Training from end to end, on small catalogues: a complete, repeatable bundle whose graph is what was trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from service.bundle import Bundle, read_bundle
+from service.ensemble import Ensemble
+from service.errors import CatalogueError
+from service.features.encoder import EncodedProduct, Encoder, collate
+from tests.catalogues import SHAPES, WORDS, Columns, _png, write
+from training.catalogue import open_catalogue
+from training.encode import encode_products
+from training.fit import TrainingOptions, make_folds, train
+from training.joint import JointOptions
+
+QUICK = TrainingOptions(n_folds=2, n_threads=1, joint=JointOptions(epochs=1, batch_size=32, min_steps=1))
+COLOURS = dict(zip(WORDS, ("navy", "gold", "firebrick", "white"), strict=True))
+
+
+def quiet(_stage: str, _done: int, _total: int) -> None:
+    return
+
+
+def everything(directory: Path) -> Path:
+    """All four modalities, with gaps in each of them."""
+
+    def columns(words: Sequence[str], rng: Random) -> Columns:
+        def gap(cell: object) -> object:
+            return None if rng.random() < 0.15 else cell
+
+        return {
+            "title": [gap(f"{word} number {rng.randrange(10_000)}") for word in words],
+            "brand": [gap(f"b-{word[0]}-{rng.randrange(3)}") for word in words],
+            "price": [gap(rng.uniform(1, 3) * (1 + WORDS.index(word))) for word in words],
+            "photo": [gap(_png(COLOURS[word])) for word in words],
+        }
+
+    fields = 'text = ["title"]\ncategorical = ["brand"]\nnumerical = ["price"]\nimage = "photo"'
+    return write(directory, fields, columns)
+
+
+@pytest.fixture(scope="module")
+def catalogue_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return everything(tmp_path_factory.mktemp("catalogues") / "everything")
+
+
+@pytest.fixture(scope="module")
+def bundle(catalogue_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    directory = tmp_path_factory.mktemp("bundles") / "everything"
+    train(open_catalogue(catalogue_directory), directory=directory, options=QUICK, progress=quiet)
+    return read_bundle(directory)
+
+
+@pytest.fixture(scope="module")
+def products(catalogue_directory: Path, bundle: Bundle) -> list[EncodedProduct]:
+    test_part = open_catalogue(catalogue_directory).read("test")
+    return encode_products(test_part.products, Encoder(bundle.encoding))
+
+
+def test_the_graph_gives_what_was_trained_with_and_without_each_modality(bundle: Bundle) -> None:
+    predictions = Ensemble(bundle).predict(bundle.golden_inputs)
+
+    assert {tuple(row) for row in bundle.golden_inputs["present"]} >= {
+        (0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0), (0, 0, 0, 0),
+    }  # fmt: skip
+    for name, expected in bundle.golden_outputs.items():
+        np.testing.assert_allclose(getattr(predictions, name), expected, atol=1e-5)
+
+
+def test_a_product_gets_the_same_answer_in_any_company(bundle: Bundle, products: list[EncodedProduct]) -> None:
+    ensemble = Ensemble(bundle)
+
+    together = ensemble.predict(collate(products))
+    alone = [ensemble.predict(collate([product])) for product in products]
+
+    for row, prediction in enumerate(alone):
+        np.testing.assert_allclose(prediction.probabilities[0], together.probabilities[row], atol=1e-6)
+        np.testing.assert_allclose(prediction.member_probabilities[0], together.member_probabilities[row], atol=1e-6)
+
+
+def test_a_product_with_nothing_gets_the_priors(bundle: Bundle, products: list[EncodedProduct]) -> None:
+    nothing = products[0].without("text", "image", "categorical", "numerical")
+
+    predictions = Ensemble(bundle).predict(collate([nothing]))
+
+    np.testing.assert_allclose(predictions.probabilities[0], bundle.manifest.priors, atol=1e-6)
+
+
+def test_there_is_a_member_of_every_kind_and_modality(bundle: Bundle) -> None:
+    members = bundle.manifest.members
+
+    assert {member.kind for member in members} == {"linear", "mlp", "trees", "convolutional", "recurrent", "fused"}
+    assert {modality for member in members for modality in member.modalities} == {
+        "text", "image", "categorical", "numerical",
+    }  # fmt: skip
+    np.testing.assert_allclose(np.sum([member.weights for member in members], axis=0), 1.0)
+
+
+def test_the_ensemble_has_learned_what_the_titles_say(
+    catalogue_directory: Path, bundle: Bundle, products: list[EncodedProduct]
+) -> None:
+    truth = open_catalogue(catalogue_directory).read("test").truth
+
+    predictions = Ensemble(bundle).predict(collate(products))
+
+    assert truth is not None
+    assert (predictions.probabilities.argmax(axis=1) == truth.argmax(axis=1)).mean() > 0.85
+
+
+def test_the_same_seed_gives_the_same_probabilities(catalogue_directory: Path, bundle: Bundle, tmp_path: Path) -> None:
+    train(open_catalogue(catalogue_directory), directory=tmp_path / "again", options=QUICK, progress=quiet)
+
+    again = read_bundle(tmp_path / "again")
+
+    for name, expected in bundle.golden_outputs.items():
+        np.testing.assert_array_equal(again.golden_outputs[name], expected)
+
+
+def test_another_seed_gives_other_probabilities(catalogue_directory: Path, bundle: Bundle, tmp_path: Path) -> None:
+    options = dataclasses.replace(QUICK, seed=1)
+
+    train(open_catalogue(catalogue_directory), directory=tmp_path / "other", options=options, progress=quiet)
+
+    other = read_bundle(tmp_path / "other").golden_outputs["probabilities"]
+    assert np.abs(other - bundle.golden_outputs["probabilities"]).max() > 1e-4
+
+
+def test_the_test_part_is_never_read(catalogue_directory: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(catalogue_directory, tmp_path / "catalogue")
+    catalogue = open_catalogue(directory)
+    for name in ("test.parquet", "test.labels.parquet", "stream.parquet", "stream.labels.parquet"):
+        (directory / name).unlink()
+
+    manifest = train(catalogue, directory=tmp_path / "bundle", options=QUICK, progress=quiet)
+
+    assert manifest.reference.n_products == 120
+
+
+@pytest.mark.parametrize("stage", ["encode products", "weigh labels", "cross-fit members", "train on all products"])
+def test_an_interrupt_leaves_no_directory(catalogue_directory: Path, tmp_path: Path, stage: str) -> None:
+    def interrupt(name: str, _done: int, _total: int) -> None:
+        if name == stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICK, progress=interrupt)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_are_not_there_are_missed_by_name(catalogue_directory: Path, tmp_path: Path) -> None:
+    options = dataclasses.replace(QUICK, labels="truth")
+
+    with pytest.raises(CatalogueError, match="the train part has no truth table"):
+        train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=options, progress=quiet)
+
+
+def test_progress_of_every_stage_ends_at_its_total(catalogue_directory: Path, tmp_path: Path) -> None:
+    last: dict[str, tuple[int, int]] = {}
+
+    def record(stage: str, done: int, total: int) -> None:
+        assert done > last.get(stage, (0, 0))[0]
+        last[stage] = (done, total)
+
+    train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICK, progress=record)
+
+    assert len(last) >= 4
+    assert all(done == total for done, total in last.values())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_catalogue_of_any_shape_can_be_trained_on(tmp_path: Path, shape: str) -> None:
+    make: Callable[[Path], Path] = SHAPES[shape]
+    catalogue = open_catalogue(make(tmp_path / shape))
+
+    train(catalogue, directory=tmp_path / "bundle", options=QUICK, progress=quiet)
+
+    bundle = read_bundle(tmp_path / "bundle")
+    encoded = encode_products(catalogue.read("test").products, Encoder(bundle.encoding))
+    probabilities = Ensemble(bundle).predict(collate(encoded)).probabilities
+    for index, trainable in enumerate(bundle.manifest.trainable):
+        if not trainable:
+            np.testing.assert_allclose(probabilities[:, index], bundle.manifest.priors[index], atol=1e-6)
+    assert any(bundle.manifest.trainable)
+
+
+def test_products_with_the_same_title_share_a_fold(catalogue_directory: Path) -> None:
+    products = open_catalogue(catalogue_directory).read("train").products * 2
+
+    folds = make_folds(products, n_folds=3, seed=0)
+
+    titled = [row for row, product in enumerate(products[:120]) if product.texts[0]]
+    assert all(folds[row] == folds[row + 120] for row in titled)
+    assert set(folds) == {0, 1, 2}

@@ -1,0 +1,155 @@
+"""All members of an ensemble, fitted on the same products: linear and trees apart, the neural ones as one network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from service.contracts import MODALITIES, MemberKind, Modality
+from service.features.encoder import EncodedProduct, Encoding
+from training.joint import JointNetwork, JointOptions, member_modalities, predict_joint, train_joint
+from training.members.linear import Design, LinearMember, design, fit_linear, linear_logits
+from training.members.trees import FittedTrees, fit_trees, tree_features
+from training.weights import priors
+
+Logits = dict[str, NDArray[np.float32]]  # member -> (n_products, n_classes)
+KINDS: dict[str, MemberKind] = {
+    "text_linear": "linear",
+    "wide_linear": "linear",
+    "trees": "trees",
+    "tabular_mlp": "mlp",
+    "text_cnn": "convolutional",
+    "text_rnn": "recurrent",
+    "image_cnn": "convolutional",
+    "fused": "fused",
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The products of a catalogue in the shapes that the members read; `take` selects rows of all of them."""
+
+    encoding: Encoding
+    modalities: tuple[Modality, ...]
+    products: Sequence[EncodedProduct]
+    designs: dict[str, Design]
+    table: NDArray[np.float32]
+
+    def take(self, rows: NDArray[np.int64]) -> Prepared:
+        """These rows alone."""
+        designs = {name: data.take(rows) for name, data in self.designs.items()}
+        products = [self.products[row] for row in rows]
+        return Prepared(self.encoding, self.modalities, products, designs, self.table[rows])
+
+    @property
+    def has_table(self) -> bool:
+        """Whether any column is categorical or numerical."""
+        return "categorical" in self.modalities or "numerical" in self.modalities
+
+    def reads(self, member: str) -> tuple[Modality, ...]:
+        """Modalities that a member reads here."""
+        wanted: dict[str, tuple[Modality, ...]] = {
+            "text_linear": ("text",),
+            "wide_linear": ("text", "categorical", "numerical"),
+            "trees": ("categorical", "numerical"),
+        }
+        if member in wanted:
+            return tuple(
+                modality for modality in MODALITIES if modality in wanted[member] and modality in self.modalities
+            )
+        return member_modalities(member, self.modalities)
+
+    def present(self, members: Sequence[str]) -> NDArray[np.bool_]:
+        """Which members do not abstain, (n_products, n_members)."""
+        have = np.asarray([product.present for product in self.products], dtype=bool).reshape(-1, len(MODALITIES))
+        columns = [[MODALITIES.index(modality) for modality in self.reads(member)] for member in members]
+        return np.stack([have[:, column].any(axis=1) for column in columns], axis=1)
+
+
+@dataclass(frozen=True)
+class QuickMembers:
+    """The members that take seconds to fit."""
+
+    linear: dict[str, LinearMember]
+    trees: FittedTrees | None
+
+    def logits(self, data: Prepared) -> Logits:
+        """What each of them says."""
+        by_member: Logits = {name: linear_logits(member, data.designs[name]) for name, member in self.linear.items()}
+        return by_member | ({"trees": self.trees.logits(data.table)} if self.trees else {})
+
+    def modules(self, encoding: Encoding) -> dict[str, nn.Module]:
+        """The members beside the network, as modules for the graph."""
+        modules: dict[str, nn.Module] = dict(self.linear)
+        return modules | ({"trees": self.trees.member(encoding.categorical.n_ids)} if self.trees else {})
+
+
+@dataclass(frozen=True)
+class Committee:
+    """All members, and per epoch the mean loss of each neural one."""
+
+    quick: QuickMembers
+    network: JointNetwork
+    curves: list[dict[str, float]]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names in the order of the graph's output."""
+        have = {*self.quick.linear, *(("trees",) if self.quick.trees else ()), *self.network.members}
+        return tuple(name for name in KINDS if name in have)
+
+    def logits(self, data: Prepared) -> NDArray[np.float32]:
+        """What every member says, (n_products, n_members, n_classes)."""
+        by_member = self.quick.logits(data) | predict_joint(self.network, data.products)
+        return np.stack([by_member[name] for name in self.members], axis=1)
+
+
+def prepare(products: Sequence[EncodedProduct], encoding: Encoding, modalities: tuple[Modality, ...]) -> Prepared:
+    """Arrange encoded products for every member."""
+    tabular = "categorical" in modalities or "numerical" in modalities
+    designs = {}
+    if "text" in modalities:
+        designs["text_linear"] = design(products, encoding, wide=False)
+    if tabular:
+        designs["wide_linear"] = design(products, encoding, wide=True)
+    return Prepared(encoding, modalities, products, designs, tree_features(products, encoding.categorical.n_ids))
+
+
+def fit_quick(
+    data: Prepared, targets: NDArray[np.int8], weights: NDArray[np.float32], *, seed: int, n_threads: int
+) -> QuickMembers:
+    """Fit the members that take seconds: linear and trees; with images alone there is none."""
+    linear = {name: fit_linear(rows, targets, weights) for name, rows in data.designs.items()}
+    trees = None
+    if data.has_table:
+        rate = priors(targets)
+        base = np.log(rate / (1 - rate)).astype(np.float32)
+        trees = fit_trees(data.table, targets, weights, base=base, seed=seed, n_threads=n_threads)
+    return QuickMembers(linear, trees)
+
+
+def fit_network(
+    data: Prepared,
+    targets: NDArray[np.int8],
+    weights: NDArray[np.float32],
+    *,
+    seed: int,
+    options: JointOptions,
+    on_epoch: Callable[[int, int], None],
+) -> tuple[JointNetwork, list[dict[str, float]]]:
+    """Train the neural members jointly."""
+    torch.manual_seed(seed)
+    network = JointNetwork(
+        data.encoding,
+        data.modalities,
+        n_numbers=len(data.products[0].numbers),
+        n_classes=targets.shape[1],
+        options=options,
+    )
+    curves = train_joint(network, data.products, targets, weights, seed=seed, on_epoch=on_epoch)
+    return network, curves

@@ -1,0 +1,141 @@
+"""The whole ensemble as one torch module, and that module as one ONNX graph."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from service.bundle import MemberCard
+from service.contracts import MODALITIES
+from service.ensemble import INPUTS, OUTPUTS
+from service.features.encoder import EncodedProduct
+from training.calibrate import EDGE, Platt
+from training.joint import Batch, JointNetwork, as_batch
+
+OPSET = 17
+TREES_OPSET = 3  # ai.onnx.ml
+DYNAMIC_AXES = {
+    "token_ids": {0: "n", 1: "n_tokens"},
+    "bag_ids": {0: "n", 1: "n_bag"},
+    "bag_values": {0: "n", 1: "n_bag"},
+    "category_ids": {0: "n", 1: "n_values"},
+    "numbers": {0: "n"},
+    "images": {0: "n_images", 1: "height", 2: "width"},
+    "image_rows": {0: "n_images"},
+    "present": {0: "n"},
+    "probabilities": {0: "n"},
+    "member_probabilities": {0: "n"},
+    "embedding": {0: "n"},
+}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything between the members' logits and the served probabilities.
+
+    Parameters
+    ----------
+    members : slope and shift, (n_members, n_classes)
+    ensemble : slope and shift of the stacked probability, (n_classes,)
+    stacking : (n_members, n_classes)
+    priors, trainable : (n_classes,)
+    """
+
+    members: Platt
+    ensemble: Platt
+    stacking: NDArray[np.float64]
+    priors: NDArray[np.float64]
+    trainable: NDArray[np.bool_]
+
+
+class EnsembleModule(nn.Module):
+    """All members, calibrated and stacked: what the graph computes."""
+
+    reads: Tensor
+    slope: Tensor
+    shift: Tensor
+    ensemble_slope: Tensor
+    ensemble_shift: Tensor
+    stacking: Tensor
+    priors: Tensor
+    trainable: Tensor
+
+    def __init__(
+        self,
+        apart: dict[str, nn.Module],
+        network: JointNetwork,
+        cards: Sequence[MemberCard],
+        calibration: Calibration,
+    ) -> None:
+        super().__init__()
+        self.apart = nn.ModuleDict(apart)
+        self.network = network
+        self.names = tuple(card.name for card in cards)
+        reads = [[modality in card.modalities for card in cards] for modality in MODALITIES]
+        self.register_buffer("reads", torch.tensor(reads, dtype=torch.float32))
+        numbers = {
+            "slope": calibration.members.slope,
+            "shift": calibration.members.shift,
+            "ensemble_slope": calibration.ensemble.slope,
+            "ensemble_shift": calibration.ensemble.shift,
+            "stacking": calibration.stacking + EDGE,
+            "priors": calibration.priors,
+        }
+        for name, values in numbers.items():
+            self.register_buffer(name, torch.from_numpy(np.asarray(values, dtype=np.float32)))
+        self.register_buffer("trainable", torch.from_numpy(calibration.trainable.copy()))
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From the graph's inputs, in the order of `INPUTS`, to its outputs, in the order of `OUTPUTS`."""
+        batch: Batch = dict(zip(INPUTS, inputs, strict=True))
+        logits, embedding = self.network.calibrated(batch)
+        logits |= {name: member(batch) for name, member in self.apart.items()}
+        stacked = torch.stack([logits[name] for name in self.names], dim=1)
+        members = torch.sigmoid(self.slope * stacked + self.shift)
+        members = torch.where(self.trainable, members, self.priors)
+        present = (torch.matmul(batch["present"], self.reads) > 0).float().unsqueeze(2)
+        weights = present * self.stacking
+        total = weights.sum(1)
+        mean = (weights * members).sum(1) / total.clamp(min=EDGE / 2)
+        bounded = mean.clamp(EDGE, 1 - EDGE)
+        odds = torch.log(bounded) - torch.log(1 - bounded)
+        final = torch.sigmoid(self.ensemble_slope * odds + self.ensemble_shift)
+        known = (total > 0) & self.trainable
+        return torch.where(known, final, self.priors), members, embedding
+
+
+def run_module(module: EnsembleModule, products: Sequence[EncodedProduct]) -> dict[str, NDArray[np.float32]]:
+    """Outputs of the torch module for a batch: what the graph must give too."""
+    batch = as_batch(products)
+    with torch.no_grad():
+        outputs = module(*(batch[name] for name in INPUTS))
+    return {name: values.numpy() for name, values in zip(OUTPUTS, outputs, strict=True)}
+
+
+def export_graph(module: EnsembleModule, products: Sequence[EncodedProduct]) -> bytes:
+    """The module as a serialised ONNX graph, traced on a batch of at least two products, one of them with an image."""
+    batch = as_batch(products)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # torch warns of this exporter's age, and of the recurrent unit's initial state, which is given
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            tuple(batch[name] for name in INPUTS),
+            buffer,  # type: ignore[arg-type]  # this exporter writes to buffers too
+            dynamo=False,
+            autograd_inlining=False,  # the trees stay one operator
+            opset_version=OPSET,
+            custom_opsets={"ai.onnx.ml": TREES_OPSET},
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_axes=DYNAMIC_AXES,
+        )
+    return buffer.getvalue()

@@ -1,0 +1,55 @@
+"""Convolutional members: word windows of a title (after Kim 2014, arXiv:1408.5882), and a small network for images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from service.features.text import PADDING
+
+IMAGE_CHANNELS = (24, 48, 96, 128)
+KERNELS = (1, 2, 3)  # words
+
+
+class TextConvolution(nn.Module):
+    """The strongest response of each filter anywhere in the text."""
+
+    def __init__(self, *, width: int, n_filters: int) -> None:
+        super().__init__()
+        self.filters = nn.ModuleList(nn.Conv1d(width, n_filters, kernel) for kernel in KERNELS)
+        self.n_features = n_filters * len(KERNELS)
+
+    def forward(self, words: Tensor, token_ids: Tensor) -> Tensor:
+        """Word vectors (n, n_tokens, width), all zero where padded, to (n, n_features).
+
+        A window may reach beyond the text's end, where it sees zeros: so padding changes nothing.
+        """
+        across = words.transpose(1, 2)
+        real = (token_ids != PADDING).unsqueeze(1)
+        pooled = []
+        for kernel, convolution in zip(KERNELS, self.filters, strict=True):
+            response = torch.relu(convolution(nn.functional.pad(across, (0, kernel - 1))))
+            pooled.append((response * real).amax(2))
+        return torch.cat(pooled, dim=1)
+
+
+class ImageConvolution(nn.Module):
+    """Four strided convolutions, then the mean and the maximum over the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        n_in = 3
+        for n_out in IMAGE_CHANNELS:
+            kernel = 5 if n_in == 3 else 3
+            layers.append(nn.Conv2d(n_in, n_out, kernel, stride=2, padding=kernel // 2, bias=False))
+            layers += [nn.BatchNorm2d(n_out), nn.ReLU()]
+            n_in = n_out
+        self.layers = nn.Sequential(*layers)
+        self.n_features = 2 * n_in
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pixels (n_images, height, width, 3), uint8, to (n_images, n_features)."""
+        scaled = images.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0
+        maps = self.layers(scaled)
+        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)

@@ -1,0 +1,188 @@
+"""Linear members: one logistic regression a class over bag ids, category ids and numbers.
+
+A word's weight is the sum of its own and those of its character n-grams, so that words that look alike share what is
+learned. After fitting the sum is stored in the word's own row: at serving time a known word is one look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse import csr_array, eye_array, hstack
+from torch import Tensor, nn
+
+from service.features.encoder import EncodedProduct, Encoding
+from training.encode import gram_parts
+from training.weights import mask, priors
+
+BAG_SCALE = 2.0  # a larger scale is a weaker penalty
+GRAM_SHARE = 0.25  # size of a gram's contribution beside the word's own
+NUMBER_SCALE = 0.3
+KNOTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # standard deviations where a number's effect may bend
+PENALTY = 1.5
+N_ITERATIONS = 30
+N_CORRECTIONS = 8  # pairs of differences that L-BFGS keeps
+CLASS_BLOCK = 64  # classes solved together, which bounds memory
+
+
+@dataclass(frozen=True)
+class Design:
+    """The products as sparse rows: [bag | categories | numbers], and how columns share weights.
+
+    Parameters
+    ----------
+    rows : (n_products, n_columns)
+    sharing : (n_columns, n_columns), weights of columns = sharing @ free parameters
+    """
+
+    rows: csr_array
+    sharing: csr_array
+    n_bag: int
+    n_categories: int
+
+    def take(self, index: NDArray[np.int64]) -> Design:
+        """The design of some of the products."""
+        return Design(self.rows[index], self.sharing, self.n_bag, self.n_categories)
+
+
+class LinearMember(nn.Module):
+    """Logits as sums of looked-up rows; reads what the graph reads."""
+
+    def __init__(self, *, n_bag: int, n_categories: int, n_numbers: int, n_classes: int) -> None:
+        super().__init__()
+        self.bag = nn.Embedding(max(n_bag, 1), n_classes, padding_idx=0)
+        self.categories = nn.Embedding(n_categories, n_classes, padding_idx=0) if n_categories else None
+        self.numbers = nn.Linear(n_numbers, n_classes, bias=False) if n_numbers else None
+        self.bias = nn.Parameter(torch.zeros(n_classes))
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits, (n, n_classes)."""
+        logits = torch.matmul(batch["bag_values"].unsqueeze(1), self.bag(batch["bag_ids"])).squeeze(1) + self.bias
+        if self.categories is not None:
+            logits = logits + self.categories(batch["category_ids"]).sum(1)
+        if self.numbers is not None:
+            logits = logits + self.numbers(hinges(batch["numbers"]))
+        return logits
+
+
+def hinges(numbers: Tensor) -> Tensor:
+    """Numbers followed by their excess over each knot, (n, n_numbers * (1 + n_knots)): a line that may bend."""
+    return torch.cat([numbers, *(torch.relu(numbers - knot) for knot in KNOTS)], dim=1)
+
+
+def design(products: Sequence[EncodedProduct], encoding: Encoding, *, wide: bool) -> Design:
+    """Rows of the text alone, or of everything but the image (`wide`)."""
+    n_bag = len(encoding.text.bag) + 1
+    blocks = [_sparse([p.bag_ids for p in products], [p.bag_values for p in products], n_bag) * BAG_SCALE]
+    n_categories = encoding.categorical.n_ids if wide else 0
+    if wide:
+        ids = [p.category_ids for p in products]
+        blocks.append(_sparse(ids, [[1.0] * len(row) for row in ids], n_categories))
+        numbers = torch.from_numpy(np.stack([p.numbers for p in products]))
+        blocks.append(csr_array(hinges(numbers).numpy() * np.float32(NUMBER_SCALE)))
+    rows = _beside(blocks)
+    return Design(rows, _sharing(encoding, rows.shape[1]), n_bag, n_categories)
+
+
+def fit_linear(data: Design, targets: NDArray[np.int8], weights: NDArray[np.float32]) -> LinearMember:
+    """Fit one penalised logistic regression a class; known targets count by their weight.
+
+    Parameters
+    ----------
+    targets, weights : (n_products, n_classes)
+    """
+    n_classes = targets.shape[1]
+    blocks = [slice(start, start + CLASS_BLOCK) for start in range(0, n_classes, CLASS_BLOCK)]
+    solved = [_solve(data, targets[:, block], weights[:, block] * mask(targets[:, block])) for block in blocks]
+    columns = data.sharing @ np.concatenate([free for free, _ in solved], axis=1)
+    return _member(data, columns, np.concatenate([bias for _, bias in solved]))
+
+
+def linear_logits(member: LinearMember, data: Design) -> NDArray[np.float32]:
+    """What a fitted member says of a design's products, (n_products, n_classes)."""
+    tables = [member.bag.weight / BAG_SCALE]
+    if member.categories is not None:
+        tables.append(member.categories.weight)
+    if member.numbers is not None:
+        tables.append(member.numbers.weight.T / NUMBER_SCALE)
+    with torch.no_grad():
+        columns, bias = torch.cat(tables).numpy(), member.bias.numpy()
+    return np.asarray(data.rows @ columns + bias, dtype=np.float32)
+
+
+def _solve(
+    data: Design, targets: NDArray[np.int8], weights: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    rate = priors(targets)
+    start = np.zeros((data.rows.shape[1] + 1, targets.shape[1]))
+    start[-1] = np.log(rate / (1 - rate))
+    objective = _Objective(data, (targets == 1).astype(np.float32), weights)
+    options = {"maxiter": N_ITERATIONS, "maxcor": N_CORRECTIONS}
+    found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+    parameters = found.x.reshape(start.shape).astype(np.float32)
+    return parameters[:-1], parameters[-1]
+
+
+class _Objective:
+    """Weighted log loss of all classes plus the penalty, with its gradient."""
+
+    def __init__(self, data: Design, positive: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+        self._rows, self._sharing = data.rows, data.sharing
+        self._rows_back, self._sharing_back = data.rows.T.tocsr(), data.sharing.T.tocsr()
+        self._positive, self._weights = positive, weights
+
+    def __call__(self, flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        parameters = flat.reshape(-1, self._positive.shape[1])
+        free, bias = parameters[:-1].astype(np.float32), parameters[-1].astype(np.float32)
+        logits = self._rows @ (self._sharing @ free) + bias
+        loss = (self._weights * (np.logaddexp(0, logits) - self._positive * logits)).sum(dtype=np.float64)
+        error = self._weights * (1 / (1 + np.exp(-logits)) - self._positive)
+        gradient = np.empty_like(parameters)
+        gradient[:-1] = self._sharing_back @ (self._rows_back @ error) + PENALTY * free
+        gradient[-1] = error.sum(axis=0, dtype=np.float64)
+        return float(loss + 0.5 * PENALTY * np.square(parameters[:-1]).sum()), gradient.ravel()
+
+
+def _member(data: Design, columns: NDArray[np.float32], bias: NDArray[np.float32]) -> LinearMember:
+    """The fitted weights, with the scales of the design folded in."""
+    after_categories = data.n_bag + data.n_categories
+    member = LinearMember(
+        n_bag=data.n_bag,
+        n_categories=data.n_categories,
+        n_numbers=len(columns) - after_categories,
+        n_classes=len(bias),
+    )
+    with torch.no_grad():
+        member.bag.weight.copy_(torch.from_numpy(columns[: data.n_bag] * np.float32(BAG_SCALE)))
+        if member.categories is not None:
+            member.categories.weight.copy_(torch.from_numpy(columns[data.n_bag : after_categories]))
+        if member.numbers is not None:
+            member.numbers.weight.copy_(torch.from_numpy(columns[after_categories:] * np.float32(NUMBER_SCALE)).T)
+        member.bias.copy_(torch.from_numpy(bias))
+        for table in (member.bag, member.categories):
+            if table is not None:
+                table.weight[0] = 0.0  # padding
+    return member.eval()
+
+
+def _sharing(encoding: Encoding, n_columns: int) -> csr_array:
+    word_ids, gram_ids = gram_parts(encoding.text)
+    shares = np.full(len(word_ids), GRAM_SHARE, dtype=np.float32)
+    parts = csr_array((shares, (word_ids, gram_ids)), shape=(n_columns, n_columns))
+    return csr_array(parts + eye_array(n_columns, dtype=np.float32, format="csr"))
+
+
+def _sparse(ids: Sequence[Sequence[int]], values: Sequence[Sequence[float]], n_columns: int) -> csr_array:
+    starts = np.concatenate([[0], np.cumsum([len(row) for row in ids])])
+    flat_ids = np.fromiter((i for row in ids for i in row), dtype=np.int64, count=starts[-1])
+    flat_values = np.fromiter((v for row in values for v in row), dtype=np.float32, count=starts[-1])
+    return csr_array((flat_values, flat_ids, starts), shape=(len(ids), n_columns))
+
+
+def _beside(blocks: Sequence[csr_array]) -> csr_array:
+    return csr_array(hstack(blocks, format="csr", dtype=np.float32))

@@ -1,0 +1,55 @@
+"""Dense members: a perceptron with layer normalisation, over categories and numbers or over every tower's features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Perceptron(nn.Module):
+    """Hidden layers with dropout; the last one's output is the feature vector."""
+
+    def __init__(self, n_inputs: int, widths: tuple[int, ...], *, dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip((n_inputs, *widths), widths, strict=False):
+            layers += [nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, n_inputs) to (n, last width)."""
+        out: Tensor = self.layers(features)
+        return out
+
+
+class CategoryEmbedding(nn.Module):
+    """Sum of a product's category vectors; id 0 is padding."""
+
+    def __init__(self, n_ids: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(n_ids, width, padding_idx=0)
+        nn.init.normal_(self.table.weight, std=0.1)
+        with torch.no_grad():
+            self.table.weight[0] = 0.0
+
+    def forward(self, category_ids: Tensor) -> Tensor:
+        """(n, n_values) ids to (n, width)."""
+        summed: Tensor = self.table(category_ids).sum(1)
+        return summed
+
+
+class BagEmbedding(nn.Module):
+    """Weighted sum of the vectors of a product's words, word pairs and character n-grams; id 0 is padding."""
+
+    def __init__(self, n_ids: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(n_ids, width, padding_idx=0)
+        nn.init.normal_(self.table.weight, std=0.1)
+        with torch.no_grad():
+            self.table.weight[0] = 0.0
+
+    def forward(self, bag_ids: Tensor, bag_values: Tensor) -> Tensor:
+        """(n, n_bag) ids and values to (n, width)."""
+        if torch.onnx.is_in_onnx_export():
+            return torch.matmul(bag_values.unsqueeze(1), self.table(bag_ids)).squeeze(1)
+        return nn.functional.embedding_bag(bag_ids, self.table.weight, per_sample_weights=bag_values, mode="sum")

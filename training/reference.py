@@ -1,0 +1,72 @@
+"""What the training data looked like: the distributions that drift is measured against."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle import Histogram, Reference
+from service.contracts import Product
+from service.features.encoder import EncodedProduct
+from training.catalogue import Catalogue
+
+PROBABILITY_EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+N_QUANTILES = 10
+N_VALUES = 50  # of a categorical column
+
+
+def learn_reference(
+    catalogue: Catalogue,
+    products: Sequence[Product],
+    encoded: Sequence[EncodedProduct],
+    probabilities: NDArray[np.float64],
+) -> Reference:
+    """Histograms of held-out probabilities and numbers, counts of categories, and shares of missing values.
+
+    Parameters
+    ----------
+    probabilities : (n_products, n_classes), of the ensemble for products it had not seen
+    """
+    fields = catalogue.fields
+    numbers = np.asarray([product.numbers for product in products], dtype=np.float64).reshape(len(products), -1)
+    classes = {
+        name: histogram(probabilities[:, i], PROBABILITY_EDGES) for i, name in enumerate(catalogue.taxonomy.classes)
+    }
+    missing = {name: _share([not p.texts[i] for p in products]) for i, name in enumerate(fields.text)}
+    missing |= {f.column: _share([not p.categories[i] for p in products]) for i, f in enumerate(fields.categorical)}
+    missing |= {name: float(np.isnan(numbers[:, i]).mean()) for i, name in enumerate(fields.numerical)}
+    if fields.image:
+        missing[fields.image] = _share([product.image is None for product in encoded])
+    return Reference(
+        n_products=len(products),
+        classes=classes,
+        numerical={name: _quantiles(numbers[:, i]) for i, name in enumerate(fields.numerical)},
+        categorical={f.column: _counts(products, i) for i, f in enumerate(fields.categorical)},
+        missing=missing,
+    )
+
+
+def histogram(values: NDArray[np.float64], edges: Sequence[float]) -> Histogram:
+    """Counts of values below the first edge, between edges (the lower one included), and from the last edge on."""
+    bins = np.searchsorted(np.asarray(edges), values, side="right")
+    return Histogram(edges=tuple(edges), counts=tuple(np.bincount(bins, minlength=len(edges) + 1).tolist()))
+
+
+def _quantiles(values: NDArray[np.float64]) -> Histogram:
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return Histogram(edges=(), counts=(0,))
+    edges = np.unique(np.quantile(known, np.arange(1, N_QUANTILES) / N_QUANTILES))
+    return histogram(known, edges.tolist())
+
+
+def _counts(products: Sequence[Product], field_index: int) -> dict[str, int]:
+    counts = Counter(value for product in products for value in product.categories[field_index])
+    return dict(counts.most_common(N_VALUES))
+
+
+def _share(flags: Sequence[bool]) -> float:
+    return float(np.mean(flags))
