@@ -17,7 +17,7 @@ from bentoml import Model
 from bentoml.exceptions import BentoMLException
 from bentoml.models import ModelContext
 
-from service.bundle import MANIFEST, Manifest, read_bundle, read_manifest
+from service.bundle import MANIFEST, FileDigest, Manifest, digest, read_bundle, read_manifest
 from service.errors import BundleRefused, NoBundle
 
 CURRENT, LATEST = "current", "latest"  # names of versions, and of the files that hold them
@@ -46,14 +46,12 @@ class BundleStore:
             If the bundle is damaged, or the store has that version already.
         """
         manifest = read_bundle(directory).manifest
-        if manifest.version in {CURRENT, LATEST}:
-            raise BundleRefused(
-                f"no bundle can have the version {manifest.version!r}; the name has a meaning of its own"
-            )
+        _check_storable(manifest)
         target = self._directory / manifest.version
         with self._staged() as staged:
-            for file_name in (*manifest.files, MANIFEST):
-                shutil.copyfile(directory / file_name, staged / file_name)
+            for file_name, expected in manifest.files.items():
+                _copy_verified(directory / file_name, staged / file_name, expected)
+            shutil.copyfile(directory / MANIFEST, staged / MANIFEST)
             _write_model_yaml(staged, self.name, manifest)
             self._directory.mkdir(parents=True, exist_ok=True)
             try:
@@ -145,6 +143,23 @@ class BundleStore:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._directory / pointer)
+
+
+def _check_storable(manifest: Manifest) -> None:
+    if manifest.version in {CURRENT, LATEST}:
+        raise BundleRefused(f"no bundle can have the version {manifest.version!r}; the name has a meaning of its own")
+    outside = [file_name for file_name in manifest.files if Path(file_name).name != file_name]
+    if outside:
+        raise BundleRefused(f"the manifest names {len(outside)} files that are not in the bundle's directory itself")
+
+
+def _copy_verified(source: Path, target: Path, expected: FileDigest) -> None:
+    if target.name == MANIFEST or source.is_symlink() or not source.is_file():
+        raise BundleRefused(f"{source.name} of the bundle is missing or no plain file")
+    content = source.read_bytes()
+    if digest(content) != expected:
+        raise BundleRefused(f"{source.name} is not the file the manifest names (SHA-256 or size differs)")
+    target.write_bytes(content)
 
 
 def _write_model_yaml(directory: Path, name: str, manifest: Manifest) -> None:

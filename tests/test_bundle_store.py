@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service import bundle_store as bundle_store_module
-from service.bundle import GRAPH, read_bundle, read_manifest
+from service.bundle import GRAPH, MANIFEST, digest, read_bundle, read_manifest
 from service.bundle_store import BundleStore
 from service.errors import BundleRefused, NoBundle
 from tests.tiny_bundle import write_tiny_bundle
@@ -90,6 +91,42 @@ def test_a_damaged_bundle_is_neither_saved_nor_promoted(
     with pytest.raises(BundleRefused, match="not the file the manifest names"):
         bundle_store.promote("tiny-1")
     assert bundle_store.current() is None
+
+
+def with_another_file(directory: Path, name: str, content: bytes, *, said: bytes) -> Path:
+    """A tiny bundle whose manifest names one more file than its reader needs."""
+    write_tiny_bundle(directory)
+    manifest = json.loads((directory / MANIFEST).read_text())
+    manifest["files"][name] = digest(said).model_dump()
+    (directory / MANIFEST).write_text(json.dumps(manifest))
+    (directory / name).write_bytes(content)
+    return directory
+
+
+def test_every_file_of_a_bundle_is_saved(bundle_store: BundleStore, tmp_path: Path) -> None:
+    directory = with_another_file(tmp_path / "more", "report.html", b"<p>", said=b"<p>")
+
+    saved = bundle_store.load(bundle_store.save(directory))
+
+    assert (saved / "report.html").read_bytes() == b"<p>"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "reason"),
+    [
+        ("../outside.txt", b"content", "not in the bundle's directory itself"),
+        ("report.html", b"another", "not the file the manifest names"),
+    ],
+)
+def test_a_manifest_cannot_bring_in_other_files(
+    bundle_store: BundleStore, tmp_path: Path, name: str, said: bytes, reason: str
+) -> None:
+    directory = with_another_file(tmp_path / "bundle", name, b"content", said=said)
+
+    with pytest.raises(BundleRefused, match=reason):
+        bundle_store.save(directory)
+
+    assert bundle_store.manifests() == []
 
 
 def test_ctrl_c_while_saving_leaves_nothing(
