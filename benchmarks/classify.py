@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.load import request_bytes, run_load
-from benchmarks.servers import ROOT, Server, peer_python, serving, winnow_command
+from benchmarks.servers import ROOT, Server, bentoml_home, peer_python, serving, winnow_command
 from service.bundle import Bundle, read_bundle
 from service.bundle_store import BundleStore
 from service.ensemble import Ensemble
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4_000, help="a round and contender")
     arguments = parser.parse_args()
     catalogue = open_catalogue(arguments.catalogue)
-    directory = BundleStore(_home()).load("current")
+    directory = BundleStore(bentoml_home()).load("current")
     for n_together in (1, 64):
         n_requests = max(100, arguments.requests // n_together)
         measured = _measure(directory, catalogue, arguments.rounds, n_requests, n_together)
@@ -137,10 +136,6 @@ def _spread(values: Sequence[float], digits: int = 0) -> str:
 
 def _without_image(catalogue: Catalogue, record: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name != catalogue.fields.image}
-
-
-def _home() -> Path:
-    return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
 
 
 if __name__ == "__main__":

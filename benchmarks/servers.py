@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from service.launch import SERVICE
+
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / "build" / "peers"
 START_SECONDS = 60.0
@@ -29,20 +31,35 @@ class Server:
     port: int
     process: psutil.Process
 
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def tree(self) -> list[psutil.Process]:
+        """The process that was started, and all that it started."""
+        return [self.process, *self.process.children(recursive=True)]
+
     def cpu_seconds(self) -> float:
         """CPU time, user and system, of the whole process tree so far."""
-        tree = [self.process, *self.process.children(recursive=True)]
-        return sum(float(times.user + times.system) for times in (process.cpu_times() for process in tree))
+        return sum(float(times.user + times.system) for times in (process.cpu_times() for process in self.tree()))
+
+    def resident_bytes(self) -> int:
+        """Memory of the whole process tree; pages that processes share count once for each."""
+        return sum(int(process.memory_info().rss) for process in self.tree())
 
 
 @contextmanager
-def serving(name: str, command: Sequence[str], *, ready: str, environment: Mapping[str, str]) -> Iterator[Server]:
+def serving(
+    name: str, command: Sequence[str], *, ready: str, environment: Mapping[str, str], log: Path = Path(os.devnull)
+) -> Iterator[Server]:
     """Run a server for the time of the block; `{port}` in the command is replaced by a free port."""
     port = free_port()
     spelled = [word.replace("{port}", str(port)) for word in command]
-    started = subprocess.Popen(
-        spelled, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            spelled, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
+        )
     server = Server(name, port, psutil.Process(started.pid))
     try:
         _wait_until_ready(server, ready)
@@ -74,7 +91,13 @@ def peer_python(name: str, requirements: Sequence[str]) -> Path:
 
 def winnow_command() -> list[str]:
     """The command that serves Winnow with this interpreter."""
-    return [sys.executable, "-m", "training.cli", "serve", "--port", "{port}"]
+    address = ("--host", "127.0.0.1", "--port", "{port}")
+    return [sys.executable, "-m", "bentoml", "serve", SERVICE, *address, "--working-dir", str(ROOT)]
+
+
+def bentoml_home() -> Path:
+    """The directory in which BentoML keeps its model store."""
+    return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
 
 
 def _wait_until_ready(server: Server, path: str) -> None:
@@ -100,7 +123,7 @@ def _answers(port: int, path: str) -> bool:
 
 
 def _stop(server: Server) -> None:
-    tree = [server.process, *server.process.children(recursive=True)] if server.process.is_running() else []
+    tree = server.tree() if server.process.is_running() else []
     for process in tree[:1]:
         process.terminate()
     _, alive = psutil.wait_procs(tree, timeout=15)

@@ -64,8 +64,15 @@ def _rates(parts: Float, whole: NDArray[np.bool_]) -> Float:
     return rates
 
 
-def make_traffic(n_products: int, n_classes: int, *, rng: np.random.Generator, n_members: int = 5) -> Traffic:
-    """Draw products: rates from 1 % to 35 %, a committee that is calibrated on the whole and disagrees in detail."""
+def make_traffic(
+    n_products: int, n_classes: int, *, rng: np.random.Generator, n_members: int = 5, honesty: float = 1.0
+) -> Traffic:
+    """Draw products: rates from 1 % to 35 %, a committee that disagrees in detail.
+
+    Parameters
+    ----------
+    honesty : true log odds for each of the model's; 1 is calibrated, less is overconfident
+    """
     rates = np.geomspace(0.01, 0.35, n_classes)
     evidence = SHARPNESS * (rng.normal(size=(n_products, n_classes)) + [NormalDist().inv_cdf(rate) for rate in rates])
     probabilities = 1.0 / (1.0 + np.exp(-evidence))
@@ -83,7 +90,7 @@ def make_traffic(n_products: int, n_classes: int, *, rng: np.random.Generator, n
             thresholds=np.full(n_classes, THRESHOLD),
             member_weights=np.full((n_members, n_classes), 1.0 / n_members),
         ),
-        truth=rng.random(probabilities.shape) < probabilities,
+        truth=rng.random(probabilities.shape) < 1.0 / (1.0 + np.exp(-honesty * evidence)),
     )
 
 

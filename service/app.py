@@ -40,6 +40,7 @@ from service.metrics import Metrics
 from service.page_headers import PageHeaders
 from service.pages_api import PagesApi
 from service.problems import EXCEPTION_HANDLERS, Border
+from service.queue_watch import QueueWatch
 from service.settings import Settings
 from service.swap import Swapper
 
@@ -47,6 +48,7 @@ from service.swap import Swapper
 BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})
 
 LOOPBACK = "127.0.0.1"
+QUEUE_SECONDS = 15.0  # between two looks at the label queue, for the metrics
 TICK_SECONDS = 1.0  # between two looks at the age of the open cohort
 
 logger = logging.getLogger(__name__)
@@ -61,7 +63,9 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
     keeper = _keeper(settings, writer, metrics) if settings.queue else None
     classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
     classify = ClassifyApi(classifier, max_products=settings.max_products, max_body_bytes=settings.max_body_bytes)
-    labels = LabelApi(queue, served=lambda: classifier.served.manifest if classifier.ready else None)
+    labels = LabelApi(
+        queue, served=lambda: classifier.served.manifest if classifier.ready else None, on_labels=metrics.labelled
+    )
     pages = PagesApi(classifier, max_products=settings.max_products)
 
     @asynccontextmanager
@@ -72,6 +76,7 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
         tasks = [
             asyncio.create_task(_tick(classifier)),
             asyncio.create_task(swapper.follow(every_seconds=settings.swap_seconds)),
+            asyncio.create_task(QueueWatch(queue, writer, metrics).follow(every_seconds=QUEUE_SECONDS)),
         ]
         try:
             yield
@@ -192,7 +197,7 @@ application = Starlette(routes=[Mount("/", app=_pass_on)], lifespan=_composed)
 
 
 class WinnowService(Service[Any]):  # type: ignore[misc]  # BentoML's class is untyped here
-    """A BentoML service whose own routes come before BentoML's middleware, at a fifth of the cost for a small request.
+    """A BentoML service whose own routes come before BentoML's middleware, which costs more than a small request.
 
     BentoML keeps starting the workers, the lifespan, and the routes of `BENTOML_ROUTES`.
     """

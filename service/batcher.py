@@ -32,6 +32,7 @@ class _Piece(Generic[Item, Answer]):
 
     items: Sequence[Item]
     answer: asyncio.Future[Answer]
+    arrived: float  # seconds of the event loop's clock
     alone: bool = False  # it was in a batch that failed: run it by itself, so that it can only fail itself
 
 
@@ -42,10 +43,19 @@ class Batcher(Generic[Item, Answer]):
     ----------
     run : answers a batch; called in `executor`
     max_batch_size : items in a batch at most
+    on_wait : told how many seconds the first of each batch has waited
     """
 
-    def __init__(self, run: Callable[[Sequence[Item]], Answer], *, max_batch_size: int, executor: Executor) -> None:
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Answer],
+        *,
+        max_batch_size: int,
+        executor: Executor,
+        on_wait: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._run = run
+        self._on_wait = on_wait
         self._max_batch_size = max_batch_size
         self._executor = executor
         self._waiting: deque[_Piece[Item, Answer]] = deque()
@@ -56,7 +66,8 @@ class Batcher(Generic[Item, Answer]):
         loop = asyncio.get_running_loop()
         size = self._max_batch_size
         pieces: list[_Piece[Item, Answer]] = [
-            _Piece(items[start : start + size], loop.create_future()) for start in range(0, len(items), size)
+            _Piece(items[start : start + size], loop.create_future(), loop.time())
+            for start in range(0, len(items), size)
         ]
         self._waiting.extend(pieces)
         self._start()
@@ -71,7 +82,9 @@ class Batcher(Generic[Item, Answer]):
         if not batch:
             return
         items = batch[0].items if len(batch) == 1 else [item for piece in batch for item in piece.items]
-        running = asyncio.get_running_loop().run_in_executor(self._executor, self._run, items)
+        loop = asyncio.get_running_loop()
+        self._on_wait(loop.time() - batch[0].arrived)
+        running = loop.run_in_executor(self._executor, self._run, items)
         self._busy = True
         running.add_done_callback(partial(self._finish, batch))
 

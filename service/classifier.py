@@ -27,6 +27,7 @@ from service.errors import NoBundle, UnreadableImage
 from service.features.encoder import EncodedProduct, Encoder, collate
 from service.features.image import decode_image
 from service.metrics import Metrics
+from service.traffic import N_RECORDS, Seen, TrafficWatch
 
 DECIMALS = 7  # of a number in an answer: finer than the agreement of two processors
 
@@ -53,6 +54,12 @@ class Scored:
     probabilities: NDArray[np.float64]
     uncertainty: NDArray[np.float64]
     disagreement: NDArray[np.float64]
+
+    def seen(self, records: Sequence[Mapping[str, Any]]) -> Seen:
+        """What the traffic's numbers need of it, with some of the products as they came."""
+        present = self.predictions.present
+        probabilities = self.predictions.probabilities
+        return Seen(probabilities, self.positive, self.uncertainty, self.disagreement, present, records)
 
     def rows(self, start: int, stop: int) -> Scored:
         """The part for the products from `start` up to, not including, `stop`."""
@@ -95,11 +102,17 @@ class Served:
         self.manifest: Manifest = bundle.manifest
         self.encoder = Encoder(bundle.encoding)
         self.image_size = bundle.encoding.image_size
-        self.batcher: Batcher[Posted, Scored] = Batcher(self._run, max_batch_size=batch_size, executor=inference)
+        self.batcher: Batcher[Posted, Scored] = Batcher(
+            self._run,
+            max_batch_size=batch_size,
+            executor=inference,
+            on_wait=lambda seconds: metrics.stage("wait", seconds),
+        )
         self._ensemble = Ensemble(bundle)
         self._thresholds = np.asarray(bundle.manifest.thresholds, dtype=np.float64)
         self._member_weights = np.asarray([member.weights for member in bundle.manifest.members], dtype=np.float64)
         self._metrics = metrics
+        self._traffic = TrafficWatch(bundle.manifest, metrics)
         self._keeper = keeper
         self._for_intake = ServedBundle(
             version=bundle.manifest.version,
@@ -111,6 +124,8 @@ class Served:
     def _run(self, products: Sequence[Posted]) -> Scored:
         started = perf_counter()
         predictions = self._ensemble.predict(collate([encoded for encoded, _ in products]))
+        inferred = perf_counter()
+        self._metrics.stage("infer", inferred - started)
         scores = score(
             probabilities=predictions.probabilities,
             member_probabilities=predictions.member_probabilities,
@@ -118,6 +133,7 @@ class Served:
             thresholds=self._thresholds,
             member_weights=self._member_weights,
         )
+        self._metrics.stage("score", perf_counter() - inferred)
         self._metrics.batch(len(products), perf_counter() - started)
         if self._keeper is not None:
             self._keeper.take(
@@ -127,7 +143,7 @@ class Served:
                 predictions=predictions,
                 scores=scores,
             )
-        return Scored(
+        scored = Scored(
             predictions=predictions,
             scores=scores,
             positive=predictions.probabilities >= self._thresholds,
@@ -135,6 +151,12 @@ class Served:
             uncertainty=rounded(summary(scores.uncertainty)),
             disagreement=rounded(summary(scores.disagreement)),
         )
+        self._traffic.take(scored.seen([record for _, record in products[:N_RECORDS]]))
+        return scored
+
+    def publish(self) -> None:
+        """Count what was classified since the last time; to be called from the thread that runs the batches."""
+        self._traffic.publish()
 
 
 def rounded(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -214,7 +236,11 @@ class Classifier:
             keeper=self._keeper,
         )
         self._served = served
-        self._metrics.serving(version=served.manifest.version, taxonomy=served.manifest.taxonomy.version)
+        self._metrics.serving(
+            version=served.manifest.version,
+            taxonomy=served.manifest.taxonomy.version,
+            created_seconds=served.manifest.created_at.timestamp(),
+        )
         return served.manifest
 
     async def classify(
@@ -226,6 +252,7 @@ class Classifier:
         ----------
         records : the products as they came, which is how they wait for labelling
         """
+        started = perf_counter()
         images: dict[int, Pixels] = {}
         unreadable: dict[int, str] = {}
         pending = [(index, product.image) for index, product in enumerate(products) if product.image is not None]
@@ -237,14 +264,21 @@ class Classifier:
                     unreadable[index] = outcome
                 else:
                     images[index] = outcome
+        decoded_at = perf_counter()
+        if pending:
+            self._metrics.stage("decode", decoded_at - started)
         encoded = [served.encoder.encode(product, images.get(index)) for index, product in enumerate(products)]
+        self._metrics.stage("encode", perf_counter() - decoded_at)
         parts = await served.batcher.submit(list(zip(encoded, records, strict=True)))
         self._metrics.classified(len(products), len(unreadable))
         return Classification(served, parts, unreadable)
 
     def tick(self) -> None:
         """Let the open cohort be sealed if it is due; to be called now and then, also when there is no traffic."""
-        if self._keeper is not None and self._served is not None:
+        if self._served is None:
+            return
+        self._inference.submit(self._served.publish)
+        if self._keeper is not None:
             self._inference.submit(self._keeper.tick, self._served.manifest.version)
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ The one place that knows both sides: `service.acquisition` knows no store, `serv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,45 @@ def answered_cohort(stored: StoredCohort, tasks: Sequence[SampledTask]) -> Answe
         probability_of_positive=np.array(counters["probability_of_positive"], dtype=np.float64),
         asked=_asked(tasks, counters["classes"]),
     )
+
+
+def answered_cohorts(cohorts: Sequence[StoredCohort], tasks: Iterable[SampledTask]) -> list[AnsweredCohort]:
+    """Arrange all cohorts of a bundle with their tasks, which may come in any order."""
+    return [answered_cohort(stored, own) for stored, own in _with_tasks(cohorts, tasks)]
+
+
+def exported_questions(cohorts: Sequence[StoredCohort], tasks: Iterable[SampledTask]) -> Iterator[dict[str, Any]]:
+    """Yield every question with its answer, if any, and all that an analyst needs to weigh it; one JSON line each.
+
+    `python -m benchmarks.recover_rates FILE` shows what can be told from such lines alone.
+    """
+    for stored, own in _with_tasks(cohorts, tasks):
+        for task in own:
+            for question in task.questions:
+                yield {
+                    "cohort": stored.id,
+                    "bundle_version": stored.bundle_version,
+                    "n_products": stored.n_products,
+                    "threshold": stored.tau or 0.0,
+                    "task_id": task.task_id,
+                    "product_weight": task.weight,
+                    "priority": task.priority,
+                    "class": question.class_name,
+                    "weight": question.weight,
+                    "inclusion_probability": question.inclusion,
+                    "probability": question.probability,
+                    "positive": question.positive,
+                    "answer": question.verdict or ("unsure" if task.withdrawn else None),
+                }
+
+
+def _with_tasks(
+    cohorts: Sequence[StoredCohort], tasks: Iterable[SampledTask]
+) -> list[tuple[StoredCohort, list[SampledTask]]]:
+    own: dict[str, list[SampledTask]] = {stored.id: [] for stored in cohorts}
+    for task in tasks:
+        own[task.cohort_id].append(task)
+    return [(stored, own[stored.id]) for stored in cohorts]
 
 
 def _asked(tasks: Sequence[SampledTask], classes: Sequence[str]) -> AskedQuestions:

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Route
 from service.bundle import Manifest
 from service.classify_api import check_media_type, read_body
 from service.label_queue.reading import Filters
-from service.label_queue.rows import Lease, Page, Question, Task
+from service.label_queue.rows import Lease, Page, Question, Submission, Task
 from service.label_queue.store import LabelQueue
 from service.label_requests import (
     ExtendRequest,
@@ -58,8 +58,10 @@ class LabelApi:
         image_hosts: Sequence[str] = (),
         max_body_bytes: int = MAX_BODY_BYTES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_labels: Callable[[Submission], None] = lambda _: None,
     ) -> None:
         self._queue = queue
+        self._on_labels = on_labels
         self._served = served
         self._page_headers = _page_headers(image_hosts)
         self._max_body_bytes = max_body_bytes
@@ -107,6 +109,7 @@ class LabelApi:
         manifest = self._served()
         submission = body.submission(key=key, known_classes=manifest.taxonomy.classes if manifest else ())
         n_accepted = await self._run(lambda: self._queue.submit(submission, now=self._now()))
+        self._on_labels(submission)
         return _json({"accepted": n_accepted})
 
     async def extend(self, request: Request) -> Response:

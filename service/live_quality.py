@@ -21,6 +21,7 @@ from service.answered_cohort import (
     self_check,
 )
 from service.gamma_interval import gamma_interval
+from service.macro_recall import mean_recall
 
 Float = NDArray[np.float64]
 
@@ -54,6 +55,7 @@ class ClassQuality:
     true_positives: float
     true_positives_variance: float
     positives: float
+    positives_variance: float
     served_positives: float
     precision: Estimate
     recall: Estimate
@@ -106,7 +108,7 @@ def live_quality(cohorts: Sequence[AnsweredCohort], *, n_classes: int) -> LiveQu
         n_answers=sum(quality.n_answers for quality in classes),
         classes=classes,
         macro_precision=_macro([quality.precision for quality in classes]),
-        macro_recall=_macro([quality.recall for quality in classes]),
+        macro_recall=_macro_recall(classes, sums),
         self_check=self_check(counting, n_classes=n_classes),
     )
 
@@ -153,17 +155,18 @@ def _class_quality(index: int, weighed: _Weighed, sums: _Sums) -> ClassQuality:
     answers = _of_class(index, weighed, sums)
     weights, known = answers.weights, answers.known > 0.0
     served_positives = answers.total_served - float((weights * answers.served * (1.0 - answers.known)).sum())
-    surprise = answers.served * (answers.yes - answers.probabilities)
-    true_positives = answers.total_probability_of_served + float((weights * surprise).sum())
-    positives = answers.total_probability + float((weights * (answers.yes - answers.probabilities)).sum())
+    surprise, spread = answers.yes - answers.probabilities, weights * (weights - 1.0)
+    true_positives = answers.total_probability_of_served + float((weights * answers.served * surprise).sum())
+    positives = answers.total_probability + float((weights * surprise).sum())
     precision, recall = _intervals(answers, served_positives)
     return ClassQuality(
         n_answers=int(known.sum()),
         n_unsure=int((~known).sum()),
         effective_sample_size=_effective_sample_size(weights[known]),
         true_positives=true_positives,
-        true_positives_variance=float((weights * (weights - 1.0) * surprise**2).sum()),
+        true_positives_variance=float((spread * answers.served * surprise**2).sum()),
         positives=positives,
+        positives_variance=float((spread * surprise**2).sum()),
         served_positives=served_positives,
         precision=_estimate(true_positives, served_positives, precision),
         recall=_estimate(true_positives, positives, recall),
@@ -277,3 +280,19 @@ def _macro(estimates: Sequence[Estimate]) -> Estimate:
     lower = _clipped(mean - float(np.linalg.norm(values - lowers)) / len(known))
     upper = _clipped(mean + float(np.linalg.norm(uppers - values)) / len(known))
     return Estimate(mean, lower, upper, sufficient=upper - lower <= WIDEST)
+
+
+def _macro_recall(classes: Sequence[ClassQuality], sums: _Sums) -> Estimate:
+    """The mean of the classes' intervals, moved to the better value."""
+    spread = _macro([quality.recall for quality in classes])
+    if spread.value is None:
+        return spread
+    value = mean_recall(
+        true_positives=np.array([one.true_positives for one in classes]),
+        positives=np.array([one.positives for one in classes]),
+        positives_variances=np.array([one.positives_variance for one in classes]),
+        served=sums.probability_of_positive,
+        missed=sums.probability - sums.probability_of_positive,
+    )
+    shift = value - spread.value
+    return Estimate(value, _clipped(spread.lower + shift), _clipped(spread.upper + shift), spread.sufficient)

@@ -5,14 +5,21 @@ Serving `/metrics`, merged over all workers, is left to BentoML.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from service.guards import Reason
+from service.image_fetch import Outcome as FetchOutcome
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Counter, Gauge
+
+    from service.drift import Kind
+    from service.label_queue.rows import Stats, Submission
+    from service.label_queue.writer import WriterCounts
 
 Outcome = Literal["ok", "refused", "failed"]
+Stage = Literal["decode", "encode", "wait", "infer", "score"]
 
 SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 PRODUCTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -63,6 +70,146 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self._served: tuple[str, str] | None = None
+        self._in_flight = Gauge(
+            "winnow_requests_in_flight", "Requests that are being answered", multiprocess_mode="livesum",
+            registry=self.registry,
+        )  # fmt: skip
+        self._stage_seconds = Histogram(
+            "winnow_stage_seconds", "Time in one stage: decode and encode a request, wait, infer and score a batch",
+            ["stage"], buckets=SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self._model_created = self._latest(
+            "winnow_model_created_timestamp_seconds", "When the bundle that is served was made"
+        )
+        self._register_traffic(Counter, Gauge)
+        self._register_queue(Counter)
+
+    def _latest(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> Gauge:
+        """A gauge that means the same in all workers: the newest value counts."""
+        from prometheus_client import Gauge  # noqa: PLC0415
+
+        return Gauge(name, documentation, labels, multiprocess_mode="livemostrecent", registry=self.registry)
+
+    def _register_traffic(self, counter: type[Counter], gauge: type[Gauge]) -> None:
+        self._positives = counter(
+            "winnow_positives_total", "Products answered with yes", ["class"], registry=self.registry
+        )
+        self._probabilities = counter(
+            "winnow_probabilities_total", "Products whose probability is at most the bound", ["class", "le"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._bits = {
+            name: counter(
+                f"winnow_{name}_total", f"Products whose highest {name}, in bits, is at most the bound", ["le"],
+                registry=self.registry,
+            )
+            for name in ("uncertainty", "disagreement")
+        }  # fmt: skip
+        self._abstentions = counter(
+            "winnow_abstentions_total", "Products for which a member had nothing to read", ["member"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._drift = gauge(
+            "winnow_drift_index", "Population stability index against the bundle's reference", ["kind", "name"],
+            multiprocess_mode="livemax", registry=self.registry,
+        )  # fmt: skip
+        self._image_fetches = counter(
+            "winnow_image_fetches_total", "Images fetched by URL, by outcome", ["outcome"], registry=self.registry
+        )
+
+    def _register_queue(self, counter: type[Counter]) -> None:
+        self._written = counter(
+            "winnow_queue_tasks_total", "Label tasks by what became of them on the way to the store", ["outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._store_failures = counter(
+            "winnow_queue_store_failures_total", "Writes that found the store away", registry=self.registry
+        )
+        self._labels = counter(
+            "winnow_labels_total", "Answers accepted from annotators", ["class", "answer"], registry=self.registry
+        )
+        self._store_up = self._latest("winnow_queue_store_up", "1 if the label queue's store answered when last asked")
+        self._tasks = self._latest("winnow_label_tasks", "Label tasks in the store", ("state",))
+        self._oldest = self._latest("winnow_label_queue_oldest_seconds", "Age of the oldest open label task")
+        self._conflicts = self._latest("winnow_label_conflicts", "Questions on which the answers tie")
+        self._agreement = self._latest(
+            "winnow_annotator_agreement_ratio", "Share of questions with several answers on which all agree"
+        )
+        self._waiting = self._waiting_gauge()
+
+    def _waiting_gauge(self) -> Gauge:
+        from prometheus_client import Gauge  # noqa: PLC0415
+
+        return Gauge(
+            "winnow_queue_waiting_tasks", "Label tasks that wait in memory for the store", multiprocess_mode="livesum",
+            registry=self.registry,
+        )  # fmt: skip
+
+    def entered(self) -> None:
+        """Count a request in."""
+        self._in_flight.inc()
+
+    def left(self) -> None:
+        """Count a request out."""
+        self._in_flight.dec()
+
+    def stage(self, stage: Stage, seconds: float) -> None:
+        """Count the time of one stage."""
+        self._stage_seconds.labels(stage).observe(seconds)
+
+    def classes(self, n_positive: Mapping[str, int], cumulated: Mapping[str, Mapping[str, int]]) -> None:
+        """Count answers per class: those with yes, and those at or below each bound of the probability."""
+        for name, n_products in n_positive.items():
+            self._positives.labels(name).inc(n_products)
+        for name, counts in cumulated.items():
+            for bound, n_products in counts.items():
+                self._probabilities.labels(name, bound).inc(n_products)
+
+    def bits(self, name: str, cumulated: Mapping[str, int]) -> None:
+        """Count products at or below each bound, in bits, of their "uncertainty" or "disagreement"."""
+        for bound, n_products in cumulated.items():
+            self._bits[name].labels(bound).inc(n_products)
+
+    def abstained(self, n_products: Mapping[str, int]) -> None:
+        """Count products for which each member abstained."""
+        for member, n_abstained in n_products.items():
+            self._abstentions.labels(member).inc(n_abstained)
+
+    def drift(self, indices: Mapping[tuple[Kind, str], float]) -> None:
+        """Say how far the traffic is from the reference."""
+        for (kind, name), index in indices.items():
+            self._drift.labels(kind, name).set(index)
+
+    def image_fetched(self, outcome: FetchOutcome) -> None:
+        """Count one image that was to be fetched."""
+        self._image_fetches.labels(outcome).inc()
+
+    def labelled(self, submission: Submission) -> None:
+        """Count the accepted answers."""
+        for labels in submission.labels:
+            for class_name, answer in labels.answers.items():
+                self._labels.labels(class_name, answer).inc()
+
+    def writer(self, counts: WriterCounts, before: WriterCounts) -> None:
+        """Count what the writer did since the last time."""
+        self._written.labels("written").inc(counts.written_tasks - before.written_tasks)
+        self._written.labels("dropped").inc(counts.dropped_tasks - before.dropped_tasks)
+        self._written.labels("refused").inc(counts.refused_tasks - before.refused_tasks)
+        self._store_failures.inc(counts.failures - before.failures)
+        self._waiting.set(counts.waiting_tasks)
+
+    def store(self, *, is_up: bool) -> None:
+        """Say whether the store answered."""
+        self._store_up.set(is_up)
+
+    def label_queue(self, stats: Stats) -> None:
+        """Say what is in the store."""
+        for state in ("open", "leased", "completed", "withdrawn"):
+            self._tasks.labels(state).set(getattr(stats, state))
+        self._oldest.set(stats.oldest_open_seconds or 0.0)
+        self._conflicts.set(stats.conflicts)
+        if stats.agreement is not None:
+            self._agreement.set(stats.agreement)
 
     def request(self, *, route: str, outcome: Outcome, seconds: float) -> None:
         """Count one answered request; `route` is a template, never a path as it came."""
@@ -88,8 +235,9 @@ class Metrics:
         """Count one cohort: handed to the writer, dropped for want of room, or a batch that could not be sampled."""
         self._cohorts.labels(outcome).inc()
 
-    def serving(self, *, version: str, taxonomy: str) -> None:
-        """Say which bundle is served from now on."""
+    def serving(self, *, version: str, taxonomy: str, created_seconds: float) -> None:
+        """Say which bundle is served from now on, and when it was made."""
+        self._model_created.set(created_seconds)
         if self._served is not None:
             self._model_info.labels(*self._served).set(0)
         self._served = (version, taxonomy)

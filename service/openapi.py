@@ -11,6 +11,7 @@ from typing import Any
 from service.bundle import Manifest
 from service.classify_api import DETAILS
 from service.contracts import FieldSpec
+from service.label_openapi import label_paths, label_schemas
 from service.product_reader import (
     MAX_CATEGORY_CHARACTERS,
     MAX_CATEGORY_VALUES,
@@ -23,10 +24,13 @@ Schema = dict[str, Any]
 
 PROBLEMS = {
     400: "The body is no JSON in UTF-8, or the query has an unknown parameter",
+    401: "An API key is needed, where the service has some",
+    403: "The key is not for this route, or another site's page asks",
     405: "Another method than the route has",
     413: "The body is too large",
     415: "The body is not application/json",
-    422: "A product or a field is not what the catalogue's fields allow; `errors` names it",
+    422: "A product or a field is not what the catalogue's fields allow; errors names both",
+    429: "More requests are waiting than can be answered soon; send it again later",
     500: "The request could not be answered",
     503: "No model is loaded, or it cannot answer",
 }
@@ -48,8 +52,9 @@ def openapi(manifest: Manifest, *, max_products: int) -> Schema:
             "/livez": {"get": _probe("The process is alive")},
             "/readyz": {"get": _probe("A model is loaded", not_ready=True)},
             "/metrics": {"get": _probe("Metrics in Prometheus' text format")},
+            **label_paths(_problem_responses()),
         },
-        "components": {"schemas": _schemas(manifest)},
+        "components": {"schemas": {**_schemas(manifest), **label_schemas()}},
     }
 
 

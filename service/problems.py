@@ -77,6 +77,7 @@ class Border:
             return
         started = perf_counter()
         status = 0
+        self._metrics.entered()
 
         async def watched_send(message: Message) -> None:
             nonlocal status
@@ -92,6 +93,7 @@ class Border:
                 response = problem(500, "internal error", "the request could not be answered; it was logged")
                 await response(scope, receive, watched_send)
         finally:
+            self._metrics.left()
             self._metrics.request(route=_route(scope), outcome=_outcome(status), seconds=perf_counter() - started)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from service.app import create_app
@@ -23,6 +24,7 @@ class Backend:
     client: TestClient
     registry: CollectorRegistry
     classifier: Classifier
+    routes: list[Route]
 
     def number(self, name: str, **labels: str) -> float | None:
         """Value of a metric's sample."""
@@ -36,4 +38,4 @@ def serving(home: Path, **environment: str) -> Iterator[Backend]:
     registry = CollectorRegistry()
     app = create_app(settings, Metrics(registry))
     with TestClient(app, raise_server_exceptions=False) as client:
-        yield Backend(client, registry, app.state.classifier)
+        yield Backend(client, registry, app.state.classifier, [r for r in app.routes if isinstance(r, Route)])

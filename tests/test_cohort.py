@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.acquisition.cohort import Batch, Cohort, SealedCohort, SealReason
-from service.acquisition.sampling import fingerprint, inclusion_probabilities, uniform
+from service.acquisition.sampling import fingerprint, inclusion_probabilities, uniforms
 from service.acquisition.scores import QuestionWeights, Reason
 from service.cohort_records import new_cohort
 
@@ -73,7 +73,7 @@ def essence(sealed: SealedCohort) -> dict[str, Any]:
 def test_the_products_of_highest_priority_are_kept_and_the_next_one_is_the_threshold() -> None:
     traffic = make_traffic(40)
     product_weights = traffic.weights.weights.sum(axis=1)
-    u = np.array([uniform(one, salt=b"salt") for one in traffic.fingerprints])
+    u = uniforms(traffic.fingerprints, salt=b"salt")
     order = np.argsort(-product_weights / u)
 
     sealed = seal(traffic)

@@ -189,3 +189,21 @@ def test_served_yes_and_no_are_counted_at_the_thresholds() -> None:
 
     assert sealed.totals.positive.tolist() == (probabilities >= FIRST.thresholds).sum(axis=0).tolist()
     assert sealed.totals.doubt_cubed == pytest.approx(cubed(scores.doubt).sum(axis=0))
+
+
+def test_a_record_that_is_no_json_does_not_cost_the_cohort_before_it() -> None:
+    intake = make_intake()
+    send(intake, 3)
+    probabilities, scores = _predictions(1, 3)
+
+    with pytest.raises(TypeError):
+        intake.take(
+            served=SECOND,
+            records=[{"id": object()}],
+            probabilities=probabilities,
+            scores=scores,
+            now=NOON,
+        )
+
+    (sealed,) = intake.close(now=NOON)
+    assert sealed.totals.n_products == 3

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from service.app import BENTOML_ROUTES
 from service.bundle import Manifest
 from service.openapi import openapi
 from service.pages.render import MEDIA_TYPES, asset, curl_command, docs_page, overview_page
 from service.product_reader import ProductReader
+from tests.served import Backend
 from tests.tiny_bundle import CLASSES, EXAMPLE, FIELDS, MEMBERS, tiny_manifest
 
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -114,6 +116,21 @@ def test_every_reference_of_the_openapi_document_resolves(client: TestClient) ->
         found = document
         for part in reference.removeprefix("#/").split("/"):
             found = found[part]
+
+
+def test_every_documented_route_but_bentomls_is_there(client: TestClient, backend: Backend) -> None:
+    document = client.get("/openapi.json").json()
+
+    served = {
+        (route.path.replace(":path", ""), method.lower())
+        for route in backend.routes
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    documented = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    ours = {(path, method) for path, method in documented if path not in BENTOML_ROUTES}
+    pages = {"/", "/docs", "/label", "/pages/{name}"}
+    assert ours == {(path, method) for path, method in served if path not in pages}
 
 
 def test_the_example_is_accepted_and_its_answer_has_the_documented_parts(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Promises of the keyed draws: repeatable, uniform, and with exactly the probabilities they name."""
+"""Promises of the keyed draws: repeatable, uniforms, and with exactly the probabilities they name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from service.acquisition.sampling import draw_questions, fingerprint, inclusion_probabilities, uniform
+from service.acquisition.sampling import draw_questions, fingerprint, inclusion_probabilities, uniforms
 
 Float = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ def test_a_fingerprint_is_the_same_in_every_process_and_release() -> None:
 
 
 def test_keyed_numbers_are_uniform_in_0_to_1() -> None:
-    u = np.array([uniform(one, salt=b"salt") for one in many_fingerprints(20_000)])
+    u = uniforms(many_fingerprints(20_000), salt=b"salt")
 
     counts = np.histogram(u, bins=20, range=(0.0, 1.0))[0]
     chi_square = float(((counts - 1000.0) ** 2 / 1000.0).sum())
@@ -63,9 +63,9 @@ def test_keyed_numbers_are_uniform_in_0_to_1() -> None:
 
 def test_keyed_numbers_under_two_salts_are_unrelated() -> None:
     prints = many_fingerprints(5_000)
-    pairs = np.array([[uniform(one, salt=b"first"), uniform(one, salt=b"second")] for one in prints])
+    pairs = np.array([uniforms(prints, salt=b"first"), uniforms(prints, salt=b"second")])
 
-    assert abs(np.corrcoef(pairs.T)[0, 1]) * np.sqrt(len(prints)) < 4.0
+    assert abs(np.corrcoef(pairs)[0, 1]) * np.sqrt(len(prints)) < 4.0
 
 
 @given(weight_rows, st.integers(1, 12))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.acquisition.intake import Intake
+from service.acquisition.intake import Intake, SealPolicy, ServedBundle
+from service.acquisition.scores import Scores
 from service.bundle_store import BundleStore
 from service.cohort_keeper import CohortKeeper
+from service.contracts import Predictions
 from service.label_queue.reading import Filters
 from service.label_queue.rows import NewCohort, Task
 from service.label_queue.store import open_store
@@ -89,6 +92,89 @@ def test_annotators_lease_and_answer_what_was_sampled(home: Path) -> None:
 
     assert accepted == {"accepted": 3}
     assert (stats["open"], stats["completed"], stats["answers"]) == (2, 3, 6)
+
+
+class Sink:
+    """Keeps what it is handed."""
+
+    def __init__(self) -> None:
+        self.cohorts: list[NewCohort] = []
+
+    def offer(self, cohort: NewCohort) -> bool:
+        """Take it."""
+        self.cohorts.append(cohort)
+        return True
+
+
+def keeper_and_sink(*, max_products: int = 1_000) -> tuple[CohortKeeper, Sink]:
+    sink = Sink()
+    intake = Intake(new_salt=lambda: b"salt", policy=SealPolicy(max_products=max_products, capacity=5))
+    return CohortKeeper(intake, sink, worker="w", metrics=Metrics(CollectorRegistry()), now=lambda: NOW), sink
+
+
+def take(keeper: CohortKeeper, rows: range, *, version: str = "first") -> None:
+    """Classify products by made-up numbers that depend on the product alone."""
+    values = np.array([[np.sin(row) ** 2, np.cos(row * 0.7) ** 2] for row in rows])
+    predictions = Predictions(values, values[:, None], np.ones((len(values), 1), dtype=np.bool_), values)
+    served = SERVED[version]
+    scores = Scores(values, values / 2, values / 3)
+    records = [{"id": f"p{row}"} for row in rows]
+    keeper.take(served, id_field="id", records=records, predictions=predictions, scores=scores)
+
+
+SERVED = {
+    version: ServedBundle(version, ("black", "kids"), np.array([0.5, 0.3]), np.array([0.2, 0.1]))
+    for version in ("first", "second")
+}
+
+
+def test_products_that_come_alone_are_drawn_like_those_that_come_together() -> None:
+    alone, sink_of_alone = keeper_and_sink()
+    together, sink_of_together = keeper_and_sink()
+
+    for row in range(600):
+        take(alone, range(row, row + 1))
+    take(together, range(600))
+    for keeper in (alone, together):
+        keeper.close()
+
+    (one,), (other,) = sink_of_alone.cohorts, sink_of_together.cohorts
+    assert [task.product_id for task in one.tasks] == [task.product_id for task in other.tasks]
+    assert [task.priority for task in one.tasks] == pytest.approx([task.priority for task in other.tasks])
+    assert one.n_products == other.n_products == 600
+    assert one.counters["probability"] == pytest.approx(other.counters["probability"])
+
+
+def test_products_that_come_alone_fill_a_cohort_to_the_last_one() -> None:
+    keeper, sink = keeper_and_sink(max_products=20)
+
+    for row in range(50):
+        take(keeper, range(row, row + 1))
+
+    assert [cohort.n_products for cohort in sink.cohorts] == [20, 20]
+
+
+def test_held_products_belong_to_the_bundle_that_answered_them() -> None:
+    keeper, sink = keeper_and_sink()
+
+    take(keeper, range(3), version="first")
+    take(keeper, range(10, 14), version="second")
+    keeper.close()
+
+    assert [(cohort.bundle_version, cohort.n_products) for cohort in sink.cohorts] == [("first", 3), ("second", 4)]
+
+
+def test_a_tick_lets_held_products_grow_old() -> None:
+    times = iter((NOW, NOW, NOW + timedelta(hours=1)))
+    sink = Sink()
+    intake = Intake(new_salt=lambda: b"salt", policy=SealPolicy(max_age=timedelta(minutes=15)))
+    keeper = CohortKeeper(intake, sink, worker="w", metrics=Metrics(CollectorRegistry()), now=lambda: next(times))
+
+    take(keeper, range(3))
+    keeper.tick("first")
+    keeper.tick("first")
+
+    assert [cohort.n_products for cohort in sink.cohorts] == [3]
 
 
 class FullSink:

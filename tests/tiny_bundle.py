@@ -129,7 +129,11 @@ def tiny_graph(seed: int = 0) -> onnx.ModelProto:
         helper.make_tensor_value_info("image_rows", TensorProto.INT64, ["n_images"]),
         helper.make_tensor_value_info("present", TensorProto.FLOAT, ["n", 4]),
     ]
-    shapes = (["n", len(CLASSES)], ["n", len(MEMBERS), len(CLASSES)], ["n", N_DIMENSIONS])
+    shapes: tuple[list[str | int], ...] = (
+        ["n", len(CLASSES)],
+        ["n", len(MEMBERS), len(CLASSES)],
+        ["n", N_DIMENSIONS],
+    )
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name, shape in zip(OUTPUTS, shapes, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,6 +14,9 @@ from rich.table import Table
 from service.bundle import Manifest
 from training.evaluate import Evaluation, Scores
 from training.predict import Progress as ProgressCallback
+
+if TYPE_CHECKING:  # loads torch
+    from training.savings import Estimate, Study
 
 messages = Console(stderr=True)  # standard output carries results alone
 results = Console()
@@ -72,6 +76,25 @@ def models_table(manifests: list[Manifest], current: str | None) -> Table:
             ", ".join(member.name for member in manifest.members),
         )
     return table
+
+
+def replay_table(study: Study) -> Table:
+    """One row a strategy, with what it saves against random products."""
+    table = Table(title=f"replay on {study.catalogue}, {len(study.seeds)} seeds", title_justify="left")
+    table.add_column("strategy")
+    for heading in ("answers", "opened", "macro AP", "rare quarter", "macro F1", "fewer answers", "less cost at 3"):
+        table.add_column(heading, justify="right")
+    for row in study.summaries:
+        measures = [_mean(row.end[measure], ".4f") for measure in ("macro_ap", "rare_quarter_ap", "macro_f1")]
+        savings = [_mean(row.savings[cost], ".1f") for cost in (0, 3)]
+        table.add_row(row.strategy, f"{row.answers:,.0f}", f"{row.products_opened:,.0f}", *measures, *savings)
+    return table
+
+
+def _mean(value: Estimate, digits: str) -> str:
+    if value.mean is None:
+        return "–"
+    return format(value.mean, digits) + ("" if value.sd is None else f" ± {format(value.sd, digits)}")
 
 
 def _row(scores: Scores) -> list[str]:

@@ -94,6 +94,33 @@ def training_curves(curves: Mapping[str, Sequence[float]]) -> str:
     return _svg(figure)
 
 
+def learning_curves(
+    curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    target: float | None,
+    cost_label: str,
+    reference: str,
+) -> str:
+    """One line a strategy over its cost, with a band of one standard deviation; the reference is dashed.
+
+    Parameters
+    ----------
+    curves : by name, cost, mean and standard deviation, each (n_rounds,)
+    target : drawn as a level line where given
+    """
+    figure, axes = _figure(height=4.6)
+    for index, (name, (cost, mean, deviation)) in enumerate(curves.items()):
+        colour = INK if name == reference else mpl.colormaps["tab20"](index % 20)
+        axes.plot(cost, mean, label=name, color=colour, linewidth=1.4, linestyle="--" if name == reference else "-")
+        axes.fill_between(cost, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
+    if target is not None:
+        axes.axhline(target, color=SOFT, linewidth=1)
+    axes.set_xscale("symlog", linthresh=1_000)
+    axes.set_xlabel(cost_label)
+    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _svg(figure)
+
+
 def _binned(
     probabilities: NDArray[np.float64], outcomes: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

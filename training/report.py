@@ -27,16 +27,27 @@ def write_report(path: Path, manifest: Manifest, evaluation: Evaluation, said: P
 
 def render(manifest: Manifest, evaluation: Evaluation, said: Predictions, targets: Labels) -> str:
     """Render the report as HTML."""
+    return (
+        template_environment()
+        .get_template("report.html")
+        .render(
+            manifest=manifest,
+            evaluation=evaluation,
+            provenance=_flat(manifest.provenance),
+            plots={
+                name: Markup(svg) for name, svg in _plots(manifest, evaluation, said, targets).items()
+            },  # our own SVG
+        )
+    )
+
+
+def template_environment() -> Environment:
+    """The templates of all reports, which escape what they are given."""
     environment = Environment(
         loader=PackageLoader("training", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["score"] = _three_digits
-    return environment.get_template("report.html").render(
-        manifest=manifest,
-        evaluation=evaluation,
-        provenance=_flat(manifest.provenance),
-        plots={name: Markup(svg) for name, svg in _plots(manifest, evaluation, said, targets).items()},  # our own SVG
-    )
+    return environment
 
 
 def _plots(manifest: Manifest, evaluation: Evaluation, said: Predictions, targets: Labels) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.acquisition.sampling import draw_questions, inclusion_probabilities, uniform
+from service.acquisition.sampling import draw_questions, inclusion_probabilities, uniforms
 from service.acquisition.scores import N_QUESTIONS, QuestionWeights, Reason
 
 Float = NDArray[np.float64]
@@ -172,9 +172,10 @@ class Cohort:
             return
         rows = slice(None) if len(fresh) == len(batch.fingerprints) else fresh
         self._count(batch, rows)
-        product_weights = batch.weights.weights.sum(axis=1)
-        for index in fresh:
-            self._offer(batch, index, float(product_weights[index]))
+        weights = batch.weights.weights[rows].sum(axis=1)
+        priorities = weights / uniforms([batch.fingerprints[index] for index in fresh], salt=self._salt)
+        for index, weight, priority in zip(fresh, weights.tolist(), priorities.tolist(), strict=True):
+            self._offer(batch, index, weight, priority)
 
     def seal(self, *, now: datetime, reason: SealReason) -> SealedCohort:
         """Draw the questions and hand over; the cohort itself is left as it was."""
@@ -208,9 +209,8 @@ class Cohort:
             batch.prospects[rows].sum(axis=0),
         )
 
-    def _offer(self, batch: Batch, index: int, weight: float) -> None:
+    def _offer(self, batch: Batch, index: int, weight: float, priority: float) -> None:
         fingerprint = batch.fingerprints[index]
-        priority = weight / uniform(fingerprint, salt=self._salt)
         is_full = len(self._kept) > self._capacity
         if is_full and priority < self._kept[0][0]:
             return

@@ -93,6 +93,11 @@ class Intake:
         """Products in the open cohort."""
         return self._cohort.n_products if self._cohort else 0
 
+    @property
+    def n_until_full(self) -> int:
+        """New products that the open cohort takes before it is sealed by count."""
+        return self._policy.max_products - self.n_open
+
     def take(
         self,
         *,
@@ -110,12 +115,14 @@ class Intake:
         records : the products as they were posted
         probabilities, merchant_labels : (n_products, n_classes); a label is 0, 1 or NaN
         """
+        fingerprints = [fingerprint(record) for record in records]  # first: it can fail, and must not cost a cohort
         sealed = self.tick(now=now, bundle_version=served.version)
         self._means = means = self._means_for(served)
         self._cohort = cohort = self._cohort or self._new_cohort(served, now=now)
         cohort.add(
             self._batch(
                 records,
+                fingerprints=fingerprints,
                 served=served,
                 means=means,
                 probabilities=probabilities,
@@ -170,6 +177,7 @@ class Intake:
         self,
         records: Sequence[Mapping[str, Any]],
         *,
+        fingerprints: Sequence[bytes],
         served: ServedBundle,
         means: ScoreMeans,
         probabilities: NDArray[np.floating[Any]],
@@ -188,7 +196,7 @@ class Intake:
             eta=self._rule.eta,
         )
         return Batch(
-            fingerprints=[fingerprint(record) for record in records],
+            fingerprints=fingerprints,
             records=records,
             probabilities=probabilities,
             positive=probabilities >= served.thresholds,

@@ -7,18 +7,17 @@ No state and no random source: a keyed hash of the product decides. Collecting t
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_json
 
 Float = NDArray[np.float64]
 
 SALT_BYTES = 16
 _PERSON = b"winnow-product"
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def fingerprint(record: Mapping[str, Any]) -> bytes:
@@ -26,18 +25,22 @@ def fingerprint(record: Mapping[str, Any]) -> bytes:
 
     Raises
     ------
-    TypeError
-        If a value is none that JSON knows.
+    ValueError
+        If a value cannot stand in JSON.
     """
-    said = {name: value for name, value in record.items() if value is not None}
-    canonical = _CANONICAL.encode(said).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(canonical, digest_size=16, person=_PERSON).digest()
+    said = {name: record[name] for name in sorted(record) if record[name] is not None}
+    return hashlib.blake2b(to_json(said), digest_size=16, person=_PERSON).digest()
 
 
-def uniform(fingerprint: bytes, *, salt: bytes) -> float:
-    """A number in (0, 1] that looks random, and is always the same for one product under one salt."""
-    digest = hashlib.blake2b(fingerprint, digest_size=8, key=salt).digest()
-    return ((int.from_bytes(digest, "little") >> 11) + 1) * 2.0**-53
+def uniforms(fingerprints: Sequence[bytes], *, salt: bytes) -> Float:
+    """Numbers in (0, 1] that look random, and are always the same for a product under a salt; (n_products,)."""
+    keyed = hashlib.blake2b(digest_size=8, key=salt)
+    digests = bytearray()
+    for one in fingerprints:
+        copy = keyed.copy()
+        copy.update(one)
+        digests += copy.digest()
+    return ((np.frombuffer(digests, dtype="<u8") >> 11) + 1).astype(np.float64) * 2.0**-53
 
 
 def inclusion_probabilities(weights: Float, n_drawn: int) -> Float:
@@ -93,6 +96,6 @@ def draw_questions(probabilities: Float, fingerprints: Sequence[bytes], *, salt:
 
 
 def _draws(fingerprints: Sequence[bytes], *, salt: bytes, n_each: int) -> NDArray[np.uint32]:
-    """(n_products, n_each) whole numbers of 32 bits, keyed apart from those of `uniform`."""
+    """(n_products, n_each) whole numbers of 32 bits, keyed apart from those of `uniforms`."""
     streams = [hashlib.shake_128(b"questions" + salt + one).digest(4 * n_each) for one in fingerprints]
     return np.frombuffer(b"".join(streams), dtype="<u4").reshape(len(streams), n_each)

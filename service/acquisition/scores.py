@@ -57,6 +57,17 @@ class Scores:
     doubt: Float
 
 
+def joined(parts: Sequence[Scores]) -> Scores:
+    """The scores of several batches, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Scores(
+        uncertainty=np.concatenate([part.uncertainty for part in parts]),
+        disagreement=np.concatenate([part.disagreement for part in parts]),
+        doubt=np.concatenate([part.doubt for part in parts]),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreMeans:
     """Running means over the products of earlier, sealed cohorts; a value, never changed in place.

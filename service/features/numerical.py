@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,13 +36,21 @@ def numbers(encoding: NumericalEncoding, values: Sequence[float]) -> NDArray[np.
     -------
     (2 n_fields,), float32, the scaled values within ±6 standard deviations
     """
-    raw = np.asarray(values, dtype=np.float64)
-    missing = np.isnan(raw)
-    scaled = (signed_log(raw) - np.asarray(encoding.means)) / np.asarray(encoding.deviations)
-    bounded = np.clip(np.where(missing, 0.0, scaled), -CLIP, CLIP)
-    return np.concatenate([bounded, missing]).astype(np.float32)
+    scaled = [
+        _scaled(value, mean, deviation)
+        for value, mean, deviation in zip(values, encoding.means, encoding.deviations, strict=True)
+    ]
+    return np.array([*scaled, *map(math.isnan, values)], dtype=np.float32)
+
+
+def _scaled(value: float, mean: float, deviation: float) -> float:
+    if math.isnan(value):
+        return 0.0
+    # The same as `signed_log`, for one number: an array of a few costs five times as much.
+    logarithm = math.copysign(math.log1p(abs(value)), value)
+    return min(max((logarithm - mean) / deviation, -CLIP), CLIP)
 
 
 def no_numbers(n_fields: int) -> NDArray[np.float32]:
     """What a product without any number is encoded as, (2 n_fields,)."""
-    return np.concatenate([np.zeros(n_fields), np.ones(n_fields)]).astype(np.float32)
+    return np.array([0.0] * n_fields + [1.0] * n_fields, dtype=np.float32)

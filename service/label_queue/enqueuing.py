@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from service.label_queue import statements
 from service.label_queue.rows import NewCohort, NewTask
@@ -52,11 +52,18 @@ def _insert_tasks(connection: Connection, new: NewCohort, *, now: datetime, is_p
             for task in tasks
         ],
     )
-    questions = [row for task in tasks for row in _question_rows(task, new.id)]
+    task_ids = [task.fingerprint for task in tasks]
+    asked_before = _asked(connection, task_ids)
+    questions = [row for task in tasks for row in _question_rows(task, new.id, asked_before)]
     if questions:
         connection.execute(insert(question), questions)
-    task_ids = [task.fingerprint for task in tasks]
     connection.execute(statements.settling(task_ids, now=now, revive=("deleted", "expired")))
+
+
+def _asked(connection: Connection, task_ids: Sequence[str]) -> set[tuple[str, str]]:
+    """What has been asked so far about tasks, which are ours alone since they were upserted."""
+    pairs = select(question.c.task_id, question.c.class_name).where(question.c.task_id.in_(task_ids))
+    return {(task_id, class_name) for task_id, class_name in connection.execute(pairs)}
 
 
 def _task_row(task: NewTask, new: NewCohort, *, now: datetime) -> dict[str, object]:
@@ -70,7 +77,7 @@ def _task_row(task: NewTask, new: NewCohort, *, now: datetime) -> dict[str, obje
     }
 
 
-def _question_rows(task: NewTask, cohort_id: str) -> list[dict[str, object]]:
+def _question_rows(task: NewTask, cohort_id: str, asked_before: set[tuple[str, str]]) -> list[dict[str, object]]:
     return [
         {
             "cohort_id": cohort_id,
@@ -81,6 +88,7 @@ def _question_rows(task: NewTask, cohort_id: str) -> list[dict[str, object]]:
             "reason": asked.reason,
             "weight": asked.weight,
             "inclusion": asked.inclusion,
+            "is_new": (task.fingerprint, asked.class_name) not in asked_before,
         }
         for asked in task.questions
     ]

@@ -66,29 +66,30 @@ def look(connection: Connection, filters: Filters, *, limit: int, cursor: str | 
 
 def stats(connection: Connection, *, now: datetime) -> Stats:
     """Count tasks by state, questions, answers, conflicts and agreement."""
-    counts = _counts_by_state(connection, now=now)
-    pairs = select(question.c.task_id, question.c.class_name).distinct().subquery()
-    answers = select(label.c.task_id, label.c.class_name, label.c.annotator).distinct().subquery()
-    verdict = statements.verdicts()
-    several = verdict.c.n_yes + verdict.c.n_no > 1
-    unanimous = or_(verdict.c.n_yes == 0, verdict.c.n_no == 0)
-    sums = select(
-        func.count(),
-        func.sum(case((verdict.c.verdict == "conflict", 1), else_=0)),
-        func.sum(case((unanimous, 1), else_=0)),
-    ).where(several)
-    n_several, n_conflicts, n_unanimous = connection.execute(sums).one()
-    oldest = connection.execute(
-        select(func.min(label_task.c.opened_at)).where(label_task.c.state == "open", statements.is_free(now))
-    ).scalar()
+    agreed, tied, n_several = _agreement(connection)
+    waiting = select(func.min(label_task.c.opened_at)).where(label_task.c.state == "open", statements.is_free(now))
+    oldest = connection.execute(waiting).scalar()
     return Stats(
-        **counts,
-        questions=connection.execute(select(func.count()).select_from(pairs)).scalar_one(),
-        answers=connection.execute(select(func.count()).select_from(answers)).scalar_one(),
-        conflicts=n_conflicts or 0,
-        agreement=n_unanimous / n_several if n_several else None,
+        **_counts_by_state(connection, now=now),
+        questions=connection.execute(select(func.count()).where(question.c.is_new)).scalar_one(),
+        answers=connection.execute(select(func.count()).where(label.c.is_new)).scalar_one(),
+        conflicts=tied,
+        agreement=agreed / n_several if n_several else None,
         oldest_open_seconds=None if oldest is None else max((now - oldest).total_seconds(), 0.0),
     )
+
+
+def _agreement(connection: Connection) -> tuple[int, int, int]:
+    """Of the pairs that several know an answer to: those on which all agree, those that tie, and all."""
+    verdict = statements.verdicts(statements.second_opinions())
+    unanimous = or_(verdict.c.n_yes == 0, verdict.c.n_no == 0)
+    sums = select(
+        func.sum(case((unanimous, 1), else_=0)),
+        func.sum(case((verdict.c.verdict == "conflict", 1), else_=0)),
+        func.count(),
+    ).where(verdict.c.n_yes + verdict.c.n_no > 1)
+    agreed, tied, n_several = connection.execute(sums).one()
+    return agreed or 0, tied or 0, n_several
 
 
 def _counts_by_state(connection: Connection, *, now: datetime) -> dict[str, int]:
@@ -147,7 +148,7 @@ def _shown_questions(state: LookState) -> ColumnElement[bool]:
 
 
 def _has_conflict(class_name: str | None) -> ColumnElement[bool]:
-    verdict = statements.verdicts()
+    verdict = statements.verdicts(statements.second_opinions())
     tied = select(verdict.c.task_id).where(verdict.c.verdict == "conflict")
     if class_name is not None:
         tied = tied.where(verdict.c.class_name == class_name)
@@ -157,7 +158,8 @@ def _has_conflict(class_name: str | None) -> ColumnElement[bool]:
 def _with_answers(connection: Connection, found: tuple[Task, ...]) -> tuple[Task, ...]:
     """Show who said what about each class in conflict, asked or not."""
     task_ids = [task.id for task in found]
-    verdict, standing = statements.verdicts(), statements.standing_answers()
+    pairs = statements.second_opinions()
+    verdict, standing = statements.verdicts(pairs), statements.standing_answers(pairs)
     same = and_(standing.c.task_id == verdict.c.task_id, standing.c.class_name == verdict.c.class_name)
     tied = select(standing).join(verdict, same).where(verdict.c.verdict == "conflict", verdict.c.task_id.in_(task_ids))
     answers: dict[str, dict[str, dict[str, Answer]]] = defaultdict(lambda: defaultdict(dict))

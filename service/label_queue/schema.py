@@ -101,6 +101,7 @@ label_task = Table(
     CheckConstraint("(state = 'withdrawn') = (withdrawal IS NOT NULL)", name="withdrawal"),
 )
 Index("ix_label_task_queue", label_task.c.state, label_task.c.priority.desc(), label_task.c.id)
+Index("ix_label_task_priority", label_task.c.priority.desc(), label_task.c.id)  # of all states: second opinions
 
 product = Table(  # apart from the task, because it is large and may have to go before the labels do
     "product",
@@ -130,6 +131,7 @@ question = Table(
     Column("reason", String(100), nullable=False),
     Column("weight", Float, nullable=False),
     Column("inclusion", Float, nullable=False),
+    Column("is_new", Boolean, nullable=False),  # no cohort had asked it before: counting these is cheap
     Index(None, "task_id", "class_name"),
 )
 
@@ -168,6 +170,7 @@ label = Table(  # events: triggers refuse to change or delete one
     Column("annotator", ForeignKey(annotator.c.name), nullable=False),
     Column("labelled_at", UtcDateTime, nullable=False),
     Column("bundle_version", String(200), nullable=False),
+    Column("is_new", Boolean, nullable=False),  # the annotator had not answered the question before
     CheckConstraint("answer IN ('yes', 'no', 'unsure')", name="answer"),
     Index(None, "task_id", "class_name", "annotator"),
 )

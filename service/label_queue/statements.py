@@ -64,7 +64,8 @@ def settling(task_ids: Sequence[str], *, now: datetime, revive: Sequence[str]) -
 
     Withdrawn tasks stay so, unless their reason is among `revive`.
     """
-    is_open = has_question(is_unanswered())
+    unanswered = select(question.c.task_id).where(question.c.task_id.in_(task_ids), is_unanswered())
+    is_open = label_task.c.id.in_(unanswered)
     return (
         sql_update(label_task)
         .where(
@@ -89,18 +90,28 @@ def questions_of(task_ids: Sequence[str], condition: ColumnElement[bool]) -> Sel
     )
 
 
-def standing_answers() -> Subquery:
-    """The newest answer of each annotator to each class of each task."""
+def standing_answers(pairs: Subquery | None = None) -> Subquery:
+    """The newest answer of each annotator to each class of each task, of all or of some (task_id, class_name) pairs."""
     newest_first = func.row_number().over(
         partition_by=(label.c.task_id, label.c.class_name, label.c.annotator), order_by=label.c.id.desc()
     )
-    numbered = select(label, newest_first.label("recency")).subquery("numbered")
-    return select(numbered).where(numbered.c.recency == 1).subquery("standing")
+    numbered = select(label, newest_first.label("recency"))
+    if pairs is not None:
+        same = and_(label.c.task_id == pairs.c.task_id, label.c.class_name == pairs.c.class_name)
+        numbered = numbered.join(pairs, same)
+    rows = numbered.subquery("numbered")
+    return select(rows).where(rows.c.recency == 1).subquery("standing")
 
 
-def verdicts() -> Subquery:
+def second_opinions() -> Subquery:
+    """The (task_id, class_name) pairs that several annotators answered: few, and the only ones that can conflict."""
+    pair = (label.c.task_id, label.c.class_name)
+    return select(*pair).where(label.c.is_new).group_by(*pair).having(func.count() > 1).subquery("second_opinion")
+
+
+def verdicts(pairs: Subquery | None = None) -> Subquery:
     """What the annotators say together: the majority of yes and no, a conflict on a tie, unsure where nobody knows."""
-    answers = standing_answers()
+    answers = standing_answers(pairs)
     n_yes = func.sum(case((answers.c.answer == "yes", 1), else_=0))
     n_no = func.sum(case((answers.c.answer == "no", 1), else_=0))
     verdict = case((n_yes > n_no, "yes"), (n_no > n_yes, "no"), (n_yes > 0, "conflict"), else_="unsure")

@@ -116,6 +116,7 @@ def _store_answers(connection: Connection, sent: Submission, tasks: Mapping[str,
             "annotator": sent.annotator,
             "labelled_at": now,
             "bundle_version": tasks[labels.task_id]["bundle_version"],
+            "is_new": (labels.task_id, class_name) not in standing,
         }
         for labels in sent.labels
         for class_name, answer in labels.answers.items()

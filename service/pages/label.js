@@ -251,6 +251,11 @@ async function keepLeases() {
   draw();
 }
 
+function openHelp() {
+  element("help-dialog").showModal();
+  element("help-title").focus(); // not the button at the end, which would scroll there
+}
+
 function openOthers() {
   element("filter").value = "";
   drawClasses();
@@ -293,7 +298,7 @@ const KEYS = {
   o: openOthers,
   z: undo,
   b: toggleBlind,
-  "?": () => element("help-dialog").showModal(),
+  "?": openHelp,
   Enter: send,
   ArrowDown: () => choose(session.marked + 1, null),
   ArrowUp: () => choose(session.marked - 1, null),
@@ -333,6 +338,9 @@ function wire() {
     button.addEventListener("click", () => { button.blur(); answer(button.dataset.answer); });
   }
   element("filter").addEventListener("input", drawClasses);
+  element("filter").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") element("classes").querySelector("button.yes")?.click();
+  });
   element("reasons").append(...Object.entries(REASONS).flatMap(([reason, why]) => [
     make("dt", {}, make("span", { className: "reason", textContent: reason })), make("dd", { textContent: why }),
   ]));

@@ -32,7 +32,7 @@ export function show(...ids) {
 
 export function drawBar(session, waiting) {
   const rate = session.ratePerMinute(Date.now());
-  const parts = [`${session.nTasks} done`, `${session.nAnswers} answers`];
+  const parts = [`${session.nTasks} done`, `${session.nAnswers} ${session.nAnswers === 1 ? "answer" : "answers"}`];
   if (rate !== null) parts.push(`${Math.round(rate)} a minute`);
   if (waiting !== null) parts.push(`${waiting.toLocaleString("en")} waiting`);
   element("count").replaceChildren(...parts.map((part) => make("span", { textContent: part })));
@@ -147,8 +147,11 @@ function opinion(session, { reason, probability }) {
   const chip = make("span", { className: "reason", textContent: reason, title: REASONS[reason] || "" });
   if (probability === null) return make("span", { className: "opinion" }, chip);
   const percent = `${Math.round(probability * 100)} %`;
-  const meter = make("meter", { min: 0, max: 1, value: probability, title: `The model says ${percent}` });
-  return make("span", { className: "opinion" }, chip, meter, make("span", { className: "percent", textContent: percent }));
+  const filled = make("span");
+  filled.style.width = `${probability * 100}%`;
+  const meter = make("span", { className: "meter", title: `The model says ${percent}`, "aria-hidden": "true" }, filled);
+  const said = make("span", { className: "said" }, meter, make("span", { textContent: percent }));
+  return make("span", { className: "opinion" }, chip, said);
 }
 
 let toastTimer = 0;

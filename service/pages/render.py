@@ -18,6 +18,7 @@ from service.product_reader import expectations
 
 LINKS = {
     "./": "Overview",
+    "label": "Label",
     "docs": "Documentation",
     "model": "Model",
     "openapi.json": "OpenAPI",
@@ -130,9 +131,13 @@ def _field_rows(manifest: Manifest) -> str:
         kinds[fields.image] = "image"
     words = expectations(fields)
     return "\n".join(
-        f"<tr><td><code>{html.escape(column)}</code></td><td>{kind}</td><td>{html.escape(words[column])}</td></tr>"
+        f"<tr><td><code>{html.escape(column)}</code></td><td>{kind}</td><td>{_wanted(words[column])}</td></tr>"
         for column, kind in kinds.items()
     )
+
+
+def _wanted(words: str) -> str:
+    return html.escape(words.removeprefix("must be "))
 
 
 def _picture_input(column: str | None) -> str:

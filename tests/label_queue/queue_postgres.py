@@ -23,8 +23,9 @@ class PostgresServer:
     def url(self, database: str) -> str:
         return f"postgresql://winnow@/{database}?host={self.directory}"
 
-    def start(self) -> None:
-        options = f"-k {self.directory} -c listen_addresses='' -c fsync=off -c max_connections=100"
+    def start(self, *, fsync: bool = False) -> None:
+        sync = "on" if fsync else "off"
+        options = f"-k {self.directory} -c listen_addresses='' -c fsync={sync} -c max_connections=100"
         log = str(self.directory / "log")
         self._run("pg_ctl", "-D", str(self.directory / "data"), "-w", "-l", log, "-o", options, "start")
 
@@ -37,7 +38,7 @@ class PostgresServer:
 
     def execute(self, statement: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[arg-type]  # names are ours
+            connection.execute(statement)  # names are ours
 
     def _run(self, program: str, *arguments: str) -> None:
         root = os.geteuid() == 0  # the server refuses to run as root

@@ -67,6 +67,7 @@ def _create_tasks() -> None:
     op.create_index("ix_label_task_product_id", "label_task", ["product_id"])
     op.create_index("ix_label_task_lease_token", "label_task", ["lease_token"])
     op.create_index("ix_label_task_queue", "label_task", ["state", sa.text("priority DESC"), "id"])
+    op.create_index("ix_label_task_priority", "label_task", [sa.text("priority DESC"), "id"])
     op.create_table(
         "product",
         sa.Column("task_id", NAME, sa.ForeignKey("label_task.id"), primary_key=True),
@@ -95,6 +96,7 @@ def _create_sampling() -> None:
         sa.Column("reason", sa.String(100), nullable=False),
         sa.Column("weight", sa.Float, nullable=False),
         sa.Column("inclusion", sa.Float, nullable=False),
+        sa.Column("is_new", sa.Boolean, nullable=False),
     )
     op.create_index("ix_question_task_id_class_name", "question", ["task_id", "class_name"])
 
@@ -132,6 +134,7 @@ def _create_events() -> None:
         sa.Column("annotator", sa.String(100), sa.ForeignKey("annotator.name"), nullable=False),
         sa.Column("labelled_at", TIME, nullable=False),
         sa.Column("bundle_version", NAME, nullable=False),
+        sa.Column("is_new", sa.Boolean, nullable=False),
         sa.CheckConstraint("answer IN ('yes', 'no', 'unsure')", name="answer"),
     )
     op.create_index("ix_label_task_id_class_name_annotator", "label", ["task_id", "class_name", "annotator"])

@@ -1,0 +1,197 @@
+"""Drift: the stability index as a formula, and what the watch makes of traffic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from service.bundle import Histogram, Manifest, Reference
+from service.drift import N_ENOUGH, N_REMEMBERED, DriftWatch, stability_index
+from service.metrics import Metrics
+from service.traffic import BIT_BOUNDS, MAX_PRODUCTS, PROBABILITY_BOUNDS, Seen, TrafficWatch, bounds
+from tests.tiny_bundle import CLASSES, FIELDS, MEMBERS, tiny_manifest
+
+EDGES = (0.1, 0.2, 0.5, 0.8)
+REFERENCE = Reference(
+    n_products=1000,
+    classes={name: Histogram(edges=EDGES, counts=(600, 200, 100, 60, 40)) for name in CLASSES},
+    numerical={"price": Histogram(edges=(10.0, 100.0), counts=(300, 600, 100))},
+    categorical={"brand": {"Acme": 500, "Nord": 300}},
+    missing={"title": 0.01, "image": 0.5},
+)
+counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=12)
+
+
+@given(counts)
+def test_a_histogram_has_no_distance_from_itself(histogram: list[int]) -> None:
+    assert stability_index(histogram, histogram) == 0
+
+
+@given(st.integers(2, 12).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 9999), min_size=n, max_size=n)] * 2)))
+def test_the_index_is_symmetric_and_never_negative(pair: tuple[list[int], list[int]]) -> None:
+    expected, actual = pair
+
+    assert stability_index(expected, actual) == pytest.approx(stability_index(actual, expected))
+    assert stability_index(expected, actual) >= 0
+
+
+def test_the_index_of_large_counts_is_the_textbooks_sum() -> None:
+    expected, actual = np.asarray([5e8, 5e8]), np.asarray([8e8, 2e8])
+
+    # by hand: (.8-.5) ln(.8/.5) + (.2-.5) ln(.2/.5) = .3 × .4700 + .3 × .9163
+    assert stability_index(expected, actual) == pytest.approx(0.41589, abs=1e-4)
+
+
+def drawn(rng: np.random.Generator, n_products: int, shares: list[float]) -> NDArray[np.float32]:
+    middles = np.asarray([0.05, 0.15, 0.35, 0.65, 0.9], dtype=np.float32)
+    return rng.choice(middles, size=(n_products, len(CLASSES)), p=shares).astype(np.float32)
+
+
+def record(price: float, brand: str, *, title: str | None = "boots", image: str | None = None) -> dict[str, Any]:
+    return {"product_id": "p", "price": price, "brand": brand, "title": title, "image": image}
+
+
+def like_the_reference(n_products: int) -> list[dict[str, Any]]:
+    prices = [5.0] * 3 + [50.0] * 6 + [500.0]
+    brands = ["Acme"] * 5 + ["Nord"] * 3 + ["Else"] * 2
+    return [
+        record(
+            prices[index % 10], brands[index % 10], image="x" if index % 2 else None, title="a" if index % 100 else None
+        )
+        for index in range(n_products)
+    ]
+
+
+def watch() -> DriftWatch:
+    return DriftWatch(REFERENCE, fields=FIELDS, classes=CLASSES)
+
+
+def test_traffic_like_the_reference_does_not_drift() -> None:
+    drift = watch()
+
+    drift.take(drawn(np.random.default_rng(1), 1000, [0.6, 0.2, 0.1, 0.06, 0.04]), like_the_reference(1000))
+
+    indices = drift.indices()
+    assert len(indices) == len(CLASSES) + 4
+    assert max(indices.values()) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "moved"),
+    [
+        ({"price": 500.0}, ("field", "price")),
+        ({"brand": "Newcomer"}, ("field", "brand")),
+        ({"title": None}, ("missing", "title")),
+        ({"image": "x"}, ("missing", "image")),
+    ],
+)
+def test_a_field_that_changes_is_the_one_that_drifts(changes: dict[str, Any], moved: tuple[str, str]) -> None:
+    drift = watch()
+
+    drift.take(
+        drawn(np.random.default_rng(1), 1000, [0.6, 0.2, 0.1, 0.06, 0.04]),
+        [posted | changes for posted in like_the_reference(1000)],
+    )
+
+    assert [key for key, index in drift.indices().items() if index > 0.25] == [moved]
+
+
+def test_classes_drift_when_their_probabilities_do() -> None:
+    drift = watch()
+
+    drift.take(drawn(np.random.default_rng(1), 1000, [0.04, 0.06, 0.1, 0.2, 0.6]), [])
+
+    assert {key for key, index in drift.indices().items() if index > 0.25} == {("class", name) for name in CLASSES}
+
+
+def test_too_little_traffic_says_nothing() -> None:
+    drift = watch()
+
+    drift.take(drawn(np.random.default_rng(1), N_ENOUGH - 1, [0.2] * 5), [])
+
+    assert drift.indices() == {}
+
+
+def test_the_past_fades() -> None:
+    drift = watch()
+    rng = np.random.default_rng(1)
+    drift.take(drawn(rng, 2 * N_REMEMBERED, [0.04, 0.06, 0.1, 0.2, 0.6]), [])
+
+    for _ in range(100):
+        drift.take(drawn(rng, 2000, [0.6, 0.2, 0.1, 0.06, 0.04]), [])
+
+    assert max(drift.indices().values()) < 0.1
+
+
+def seen(probabilities: NDArray[np.float32]) -> Seen:
+    n_products = len(probabilities)
+    return Seen(
+        probabilities=probabilities,
+        positive=probabilities >= 0.5,
+        uncertainty=np.full(n_products, 0.25),
+        disagreement=np.full(n_products, 1.0),
+        present=np.ones((n_products, len(MEMBERS)), dtype=np.bool_),
+        records=[],
+    )
+
+
+def traffic() -> tuple[TrafficWatch, CollectorRegistry]:
+    registry = CollectorRegistry()
+    manifest = Manifest.model_validate({**tiny_manifest("tiny-1"), "files": {}})
+    return TrafficWatch(manifest, Metrics(registry)), registry
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=50))
+def test_bins_hold_what_lies_at_or_below_their_bound(values: list[float]) -> None:
+    watch, registry = traffic()
+
+    watch.take(seen(np.asarray([values] * len(CLASSES), dtype=np.float32).T))
+    watch.publish()
+
+    for bound, label in zip((*PROBABILITY_BOUNDS, np.inf), bounds(PROBABILITY_BOUNDS), strict=True):
+        counted = registry.get_sample_value("winnow_probabilities_total", {"class": "black", "le": label})
+        assert counted == sum(np.float32(value) <= np.float32(bound) for value in values)
+
+
+def test_every_product_is_counted_once_however_often_it_is_published() -> None:
+    watch, registry = traffic()
+
+    for _ in range(3):
+        watch.take(seen(np.full((7, len(CLASSES)), 0.75, dtype=np.float32)))
+        watch.publish()
+        watch.publish()
+
+    assert registry.get_sample_value("winnow_positives_total", {"class": "sale"}) == 21
+    assert registry.get_sample_value("winnow_uncertainty_total", {"le": "0.2"}) == 0
+    assert registry.get_sample_value("winnow_uncertainty_total", {"le": "0.3"}) == 21
+    assert registry.get_sample_value("winnow_disagreement_total", {"le": bounds(BIT_BOUNDS)[-1]}) == 21
+
+
+def test_what_is_kept_is_bounded() -> None:
+    watch, registry = traffic()
+
+    watch.take(seen(np.zeros((MAX_PRODUCTS, len(CLASSES)), dtype=np.float32)))
+
+    assert registry.get_sample_value("winnow_probabilities_total", {"class": "black", "le": "+Inf"}) == MAX_PRODUCTS
+
+
+def test_very_many_classes_share_their_series() -> None:
+    registry = CollectorRegistry()
+    names = [f"class-{index}" for index in range(300)]
+    per_class = {"thresholds": [0.5] * 300, "priors": [0.1] * 300, "trainable": [True] * 300}
+    members = [{**member, "weights": [0.25] * 300} for member in MEMBERS]
+    manifest = Manifest.model_validate(
+        {**tiny_manifest("tiny-1"), "files": {}, "taxonomy": {"classes": names}, "members": members, **per_class}
+    )
+    watch = TrafficWatch(manifest, Metrics(registry))
+
+    watch.take(seen(np.full((2, 300), 0.75, dtype=np.float32)))
+    watch.publish()
+
+    assert registry.get_sample_value("winnow_positives_total", {"class": "all"}) == 600

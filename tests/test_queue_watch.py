@@ -1,0 +1,54 @@
+"""The label queue in numbers: what annotators did, what the writer wrote, and a store that is away."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from service.bundle_store import BundleStore
+from service.label_queue.store import open_store
+from service.label_queue.writer import QueueWriter
+from service.metrics import Metrics
+from service.queue_watch import QueueWatch
+from tests.label_queue.queue_samples import make_cohort, make_task
+from tests.served import serving
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+def test_accepted_answers_are_counted_by_class(bundle_store: BundleStore, tiny_bundle: Path, tmp_path: Path) -> None:
+    home = tmp_path / "bentoml"
+    bundle_store.promote(bundle_store.save(tiny_bundle))
+    queue = open_store(f"sqlite:///{home / 'winnow.sqlite3'}", lease_seconds=60)
+    queue.enqueue([make_cohort(make_task("t1"))], now=NOW)
+    queue.close()
+
+    with serving(home) as backend:
+        labels = {"annotator": "ann", "labels": [{"task_id": "t1", "answers": {"black": "yes", "sale": "unsure"}}]}
+        accepted = backend.client.post("/label-queue/labels", json=labels)
+        refused = backend.client.post("/label-queue/labels", json={**labels, "annotator": ""})
+
+        assert (accepted.status_code, refused.status_code) == (200, 422)
+        assert backend.number("winnow_labels_total", **{"class": "black", "answer": "yes"}) == 1
+        assert backend.number("winnow_labels_total", **{"class": "sale", "answer": "unsure"}) == 1
+
+
+def test_a_store_that_answers_and_then_does_not_is_seen(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    queue = open_store(f"sqlite:///{tmp_path / 'queue.sqlite3'}", lease_seconds=60)
+    writer = QueueWriter(queue)
+    watch = QueueWatch(queue, writer, Metrics(registry))
+
+    watch.look(now=NOW)
+    up = registry.get_sample_value("winnow_queue_store_up")
+    writer.close()
+    queue.close()
+    for path in tmp_path.glob("queue.sqlite3*"):
+        path.unlink()
+    (tmp_path / "queue.sqlite3").mkdir()
+    watch.look(now=NOW)
+
+    assert (up, registry.get_sample_value("winnow_queue_store_up")) == (1, 0)
+    assert registry.get_sample_value("winnow_label_tasks", {"state": "open"}) == 0
