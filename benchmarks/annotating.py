@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -10,9 +12,10 @@ from typing import Any
 
 import httpx
 
-from benchmarks.traffic import Answers
+from benchmarks.traffic import Answers, original_id
 
-PAUSE_SECONDS = 0.2  # before asking again while others hold what is left
+PAUSE_SECONDS = 0.2  # before asking again while others hold what is left, or while nobody answers
+PASSING = (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.INSUFFICIENT_STORAGE)
 
 
 @dataclass
@@ -22,37 +25,47 @@ class Work:
     Parameters
     ----------
     task_ids : labelled, and acknowledged by the service
+    answers : acknowledged: task id and class
+    n_lost_leases : submissions refused because somebody else holds a task
+    n_broken : calls whose connection broke, tried again
+    refusals : status and Retry-After of every answer that asked to come again
     lease_seconds, submit_seconds : how long each call took
     """
 
     task_ids: list[str] = field(default_factory=list)
-    n_answers: int = 0
-    n_refused: int = 0
+    answers: list[tuple[str, str]] = field(default_factory=list)
+    n_lost_leases: int = 0
+    n_broken: int = 0
+    refusals: Counter[tuple[int, str | None]] = field(default_factory=Counter)
     lease_seconds: list[float] = field(default_factory=list)
     submit_seconds: list[float] = field(default_factory=list)
 
 
 class SimulatedAnnotator:
-    """One annotator at the API.
+    """One annotator at the API, who comes again with the same idempotency key when a call fails.
 
     Parameters
     ----------
     truth : what they know; "unsure" about everything else
     limit : tasks leased at a time
+    patience_seconds : after which they give up
     """
 
-    def __init__(self, url: str, name: str, *, truth: Answers, id_field: str, limit: int = 10) -> None:
+    def __init__(
+        self, url: str, name: str, *, truth: Answers, id_field: str, limit: int = 10, patience_seconds: float = 300.0
+    ) -> None:
         self.name = name
         self.work = Work()
         self._client = httpx.Client(base_url=url, timeout=30)
         self._truth = truth
         self._id_field = id_field
         self._limit = limit
+        self._until = time.monotonic() + patience_seconds
 
     def lease(self) -> dict[str, Any]:
         """Lease some tasks."""
         started = time.perf_counter()
-        answer = self._client.post("/label-queue/lease", json={"annotator": self.name, "limit": self._limit})
+        answer = self._post("lease", {"limit": self._limit})
         self.work.lease_seconds.append(time.perf_counter() - started)
         lease: dict[str, Any] = answer.raise_for_status().json()
         return lease
@@ -62,35 +75,60 @@ class SimulatedAnnotator:
         return [{"task_id": task["task_id"], "answers": self._answers(task)} for task in lease["tasks"]]
 
     def submit(self, lease: Mapping[str, Any], labels: list[dict[str, Any]]) -> None:
-        """Send labels, and count what the service acknowledged."""
-        body = {"annotator": self.name, "lease_token": lease["lease_token"], "labels": labels}
+        """Send labels, and note what the service acknowledged."""
         started = time.perf_counter()
-        answer = self._client.post("/label-queue/labels", json=body)
+        answer = self._post("labels", {"lease_token": lease["lease_token"], "labels": labels})
         self.work.submit_seconds.append(time.perf_counter() - started)
-        if answer.status_code != httpx.codes.OK:
-            self.work.n_refused += 1
+        if answer.status_code == httpx.codes.CONFLICT:
+            self.work.n_lost_leases += 1
             return
+        answer.raise_for_status()
         self.work.task_ids += [entry["task_id"] for entry in labels]
-        self.work.n_answers += sum(len(entry["answers"]) for entry in labels)
+        self.work.answers += [(entry["task_id"], class_name) for entry in labels for class_name in entry["answers"]]
 
-    def drain(self, *, until: float) -> Work:
-        """Work until no task is open or leased, or until the monotonic time `until`."""
-        while time.monotonic() < until:
+    def drain(self, *, is_over: Callable[[], bool] = lambda: True) -> Work:
+        """Work until no task is open or leased and no more are to come."""
+        while time.monotonic() < self._until:
+            was_over = is_over()
             lease = self.lease()
             if lease["tasks"]:
                 self.submit(lease, self.labels(lease))
-            elif self._is_drained():
+            elif was_over and self._is_drained():
                 break
             else:
                 time.sleep(PAUSE_SECONDS)
         return self.work
 
+    def _post(self, route: str, body: Mapping[str, Any]) -> httpx.Response:
+        """Send until it is answered with anything but "come again"."""
+        headers = {"idempotency-key": secrets.token_hex(8)} if route == "labels" else {}
+        while True:
+            try:
+                answer = self._client.post(
+                    f"/label-queue/{route}", json={"annotator": self.name, **body}, headers=headers
+                )
+            except httpx.TransportError:
+                self.work.n_broken += 1
+                if time.monotonic() > self._until:
+                    raise
+            else:
+                if answer.status_code not in PASSING or time.monotonic() > self._until:
+                    return answer
+                self.work.refusals[answer.status_code, answer.headers.get("retry-after")] += 1
+            time.sleep(PAUSE_SECONDS)
+
     def _is_drained(self) -> bool:
-        stats = self._client.get("/label-queue/stats").raise_for_status().json()
+        try:
+            answer = self._client.get("/label-queue/stats")
+        except httpx.TransportError:
+            return False
+        if answer.status_code != httpx.codes.OK:
+            return False
+        stats = answer.json()
         return not stats["open"] and not stats["leased"]
 
     def _answers(self, task: Mapping[str, Any]) -> dict[str, str]:
-        known = self._truth.get(str(task["product"][self._id_field]), {})
+        known = self._truth.get(original_id(str(task["product"][self._id_field])), {})
         return {asked["class"]: known.get(asked["class"], "unsure") for asked in task["questions"]}
 
 

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.context import SpawnProcess
@@ -23,41 +23,33 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import select
 
 from benchmarks.annotating import SimulatedAnnotator, Work, lease_and_wait
 from benchmarks.claims import Claim, conclude
 from benchmarks.load import Load, run_load
+from benchmarks.queue_contents import Contents, contents, wait_for
 from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
 from benchmarks.traffic import Posted, classify_request, groups, stand_in, stream
-from service.label_queue.schema import label
-from service.label_queue.store import open_store
 from training.catalogue import open_catalogue
 
 LEASE_SECONDS = 5.0
 COHORT_SECONDS = 5.0
 KILLED_LEASES, KILLED_LABELS = 20, 5
-DRAIN_SECONDS = 300.0
-Pair = tuple[str, str]  # task id, class
 
 
 @dataclass(frozen=True)
 class Drained:
-    """What was done, and what the queue holds afterwards.
+    """What was done, and what came of it.
 
     Parameters
     ----------
-    asked : all questions that the cohorts put
-    stored : how many labels each question has
+    queue : what the database holds afterwards
     killed_leased, killed_labelled : task ids of the annotator who was killed
     """
 
     work: dict[str, Work]
     seconds: float
-    n_products_in_cohorts: int
-    n_cohorts: int
-    asked: set[Pair]
-    stored: Counter[Pair]
+    queue: Contents
     killed_leased: list[str]
     killed_labelled: list[str]
 
@@ -84,7 +76,7 @@ def main() -> int:
         }
         with serving("Winnow", winnow_command(), ready="/readyz", environment=environment) as server:
             load = _post(server, posted, arguments.together)
-            _wait_until_queued(url, len(posted.records))
+            wait_for(url, lambda found: found.n_products >= len(posted.records), timeout_seconds=60.0)
             drained = _drain(server, posted, url)
     _print(load, drained, arguments.together)
     return conclude("Two annotators drain the queue, a third is killed", _claims(load, drained, len(posted.records)))
@@ -108,40 +100,17 @@ def _post(server: Server, posted: Posted, n_together: int) -> Load:
     return run_load(server.port, requests, n_requests=len(requests), concurrency=4)
 
 
-def _wait_until_queued(url: str, n_products: int) -> None:
-    """Wait until every posted product is accounted for by a stored cohort, the last ones when their age seals them."""
-    deadline = time.monotonic() + 60.0
-    with closing(open_store(url, lease_seconds=LEASE_SECONDS)) as queue:
-        while sum(cohort.n_products for cohort in queue.cohorts()) < n_products:
-            if time.monotonic() > deadline:
-                return  # a claim says what is missing
-            time.sleep(0.2)
-
-
 def _drain(server: Server, posted: Posted, url: str) -> Drained:
     annotators = [
         SimulatedAnnotator(server.url, name, truth=posted.truth, id_field=posted.id_field) for name in ("ann", "ben")
     ]
     with _leasing(server, posted) as (process, leased, labelled), ThreadPoolExecutor(len(annotators)) as pool:
         started = time.monotonic()
-        running = [pool.submit(annotator.drain, until=started + DRAIN_SECONDS) for annotator in annotators]
+        running = [pool.submit(annotator.drain) for annotator in annotators]
         process.kill()
         work = {annotator.name: run.result() for annotator, run in zip(annotators, running, strict=True)}
     seconds = time.monotonic() - started
-    with closing(open_store(url, lease_seconds=LEASE_SECONDS)) as queue:
-        cohorts, tasks = queue.cohorts(), queue.answered_questions()
-        with queue.database.read() as connection:
-            rows = connection.execute(select(label.c.task_id, label.c.class_name)).all()
-    return Drained(
-        work=work,
-        seconds=seconds,
-        n_products_in_cohorts=sum(cohort.n_products for cohort in cohorts),
-        n_cohorts=len(cohorts),
-        asked={(task.task_id, asked.class_name) for task in tasks for asked in task.questions},
-        stored=Counter((str(task_id), str(class_name)) for task_id, class_name in rows),
-        killed_leased=leased,
-        killed_labelled=labelled,
-    )
+    return Drained(work, seconds, contents(url), leased, labelled)
 
 
 @contextmanager
@@ -165,28 +134,27 @@ def _leasing(server: Server, posted: Posted) -> Iterator[tuple[SpawnProcess, lis
 def _claims(load: Load, drained: Drained, n_products: int) -> list[Claim]:
     done = Counter(task_id for work in drained.work.values() for task_id in work.task_ids)
     done.update(drained.killed_labelled)
-    tasks = {task_id for task_id, _ in drained.asked}
+    queue = drained.queue
     twice = [task_id for task_id, times in done.items() if times > 1]
-    n_double_labels = sum(times - 1 for times in drained.stored.values())
-    missing = drained.asked - set(drained.stored)
+    missing = queue.asked - set(queue.labels)
     orphaned = set(drained.killed_leased) - set(drained.killed_labelled)
     n_taken_over = sum(len(orphaned & set(work.task_ids)) for work in drained.work.values())
     return [
         Claim("every classify request is answered", f"{load.n_failed} failed", not load.n_failed),
         Claim(
             "every posted product is in one cohort's counters",
-            f"{drained.n_products_in_cohorts:,} of {n_products:,}",
-            drained.n_products_in_cohorts == n_products,
+            f"{queue.n_products:,} of {n_products:,}",
+            queue.n_products == n_products,
         ),
         Claim(
             "no task is labelled twice",
-            f"{len(twice)} tasks, {n_double_labels} labels",
-            not twice + [0] * n_double_labels,
+            f"{len(twice)} tasks, {queue.n_double_labels} labels",
+            not twice and not queue.n_double_labels,
         ),
         Claim(
             "no task is lost",
-            f"{len(done):,} of {len(tasks):,} tasks, {len(missing)} questions without an answer",
-            set(done) == tasks and not missing,
+            f"{len(done):,} of {len(queue.task_ids):,} tasks, {len(missing)} questions without an answer",
+            set(done) == queue.task_ids and not missing,
         ),
         Claim(
             "tasks of the killed annotator go to the others, their labels stay",
@@ -197,20 +165,19 @@ def _claims(load: Load, drained: Drained, n_products: int) -> list[Claim]:
 
 
 def _print(load: Load, drained: Drained, n_together: int) -> None:
-    table = Table(
-        title=f"{drained.n_cohorts} cohorts, {len(drained.asked):,} questions, {drained.seconds:.1f} s to drain"
-    )
-    for heading in ("annotator", "tasks", "answers", "answers/s", "lease ms", "submit ms", "refused"):
+    queue = drained.queue
+    table = Table(title=f"{queue.n_cohorts} cohorts, {len(queue.asked):,} questions, {drained.seconds:.1f} s to drain")
+    for heading in ("annotator", "tasks", "answers", "answers/s", "lease ms", "submit ms", "lost leases"):
         table.add_column(heading, justify="left" if heading == "annotator" else "right")
     for name, work in drained.work.items():
         table.add_row(
             name,
             f"{len(work.task_ids):,}",
-            f"{work.n_answers:,}",
-            f"{work.n_answers / drained.seconds:,.0f}",
+            f"{len(work.answers):,}",
+            f"{len(work.answers) / drained.seconds:,.0f}",
             _milliseconds(work.lease_seconds),
             _milliseconds(work.submit_seconds),
-            str(work.n_refused),
+            str(work.n_lost_leases),
         )
     rate = len(load.latencies) * n_together / load.seconds
     console = Console()

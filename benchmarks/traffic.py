@@ -24,6 +24,7 @@ Record = Mapping[str, Any]
 
 SAID: Mapping[int, Answer] = {1: "yes", 0: "no", -1: "unsure"}
 WORDS = ("black", "dress", "leather", "boots", "red", "shirt", "cotton", "sale")
+TURN = "~"  # between a product's id and the number of its turn
 STAND_IN = """name = "stand-in"
 [fields]
 id = "product_id"
@@ -65,6 +66,16 @@ def postable(record: Mapping[str, Any]) -> Record:
     return {
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value for name, value in record.items()
     }
+
+
+def renewed(record: Record, *, id_field: str, turn: str) -> Record:
+    """The same product under a new id, which makes it a new product."""
+    return {**record, id_field: f"{record[id_field]}{TURN}{turn}"}
+
+
+def original_id(product_id: str) -> str:
+    """The id in the catalogue of a renewed product."""
+    return product_id.partition(TURN)[0]
 
 
 def classify_request(records: Sequence[Record]) -> bytes:

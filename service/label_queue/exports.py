@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, select
 
 from service.label_queue import statements
-from service.label_queue.rows import LabelledClass, LabelledProduct, SampledQuestion, SampledTask, StoredCohort
+from service.label_queue.rows import LabelledClass, LabelledProduct, SampledQuestion, SampledTask, StoredCohort, Verdict
 from service.label_queue.schema import cohort, cohort_task, label_task, product, question
+
+Verdicts = Mapping[tuple[str, str], tuple[Verdict, datetime]]  # (task id, class) -> verdict, time of its newest answer
 
 N_PRODUCTS_AT_ONCE = 200  # records hold images: this bounds the memory
 
@@ -48,29 +50,36 @@ def cohorts(connection: Connection, bundle_version: str | None) -> list[StoredCo
 
 
 def sampled_tasks(connection: Connection, bundle_version: str | None) -> list[SampledTask]:
-    """Return the tasks of cohorts with their questions and verdicts, by cohort and falling q."""
-    verdict = statements.verdicts()
+    """Return the tasks of cohorts with their questions and verdicts, by cohort and falling q.
+
+    Two statements rather than a join: PostgreSQL, as long as it knows little of young tables, computes all verdicts
+    anew for every question, and 2,000 of them take longer than a statement may.
+    """
     query = (
         select(
             cohort_task,
             label_task.c.state,
             *(column for column in question.c if column.name not in ("cohort_id", "task_id", "weight")),
             question.c.weight.label("question_weight"),
-            verdict.c.verdict,
-            verdict.c.labelled_at,
         )
         .select_from(cohort)
         .join(cohort_task, cohort_task.c.cohort_id == cohort.c.id)
         .join(label_task, label_task.c.id == cohort_task.c.task_id)
         .join(question, _same(question, cohort_task, "cohort_id", "task_id"))
-        .join(verdict, _same(verdict, question, "task_id", "class_name"), isouter=True)
         .order_by(cohort_task.c.cohort_id, cohort_task.c.priority.desc(), cohort_task.c.task_id, question.c.class_name)
     )
     if bundle_version is not None:
         query = query.where(cohort.c.bundle_version == bundle_version)
-    rows = connection.execute(query).mappings()
+    rows = connection.execute(query).mappings().all()
+    found = _verdicts(connection)
     by_task = groupby(rows, key=lambda row: (row["cohort_id"], row["task_id"]))
-    return [_sampled_task(list(group)) for _, group in by_task]
+    return [_sampled_task(list(group), found) for _, group in by_task]
+
+
+def _verdicts(connection: Connection) -> Verdicts:
+    verdict = statements.verdicts()
+    rows = connection.execute(select(verdict.c.task_id, verdict.c.class_name, verdict.c.verdict, verdict.c.labelled_at))
+    return {(row.task_id, row.class_name): (row.verdict, row.labelled_at) for row in rows}
 
 
 def _records(connection: Connection, task_ids: list[str]) -> list[Any]:
@@ -91,8 +100,9 @@ def _same(left: Any, right: Any, *columns: str) -> Any:
     return and_(*(left.c[column] == right.c[column] for column in columns))
 
 
-def _sampled_task(rows: list[Any]) -> SampledTask:
+def _sampled_task(rows: list[Any], verdicts: Verdicts) -> SampledTask:
     first = rows[0]
+    settled = [verdicts.get((row["task_id"], row["class_name"]), (None, None)) for row in rows]
     return SampledTask(
         cohort_id=first["cohort_id"],
         task_id=first["task_id"],
@@ -106,9 +116,9 @@ def _sampled_task(rows: list[Any]) -> SampledTask:
                 positive=row["positive"],
                 weight=row["question_weight"],
                 inclusion=row["inclusion"],
-                verdict=row["verdict"],
-                labelled_at=row["labelled_at"],
+                verdict=verdict,
+                labelled_at=labelled_at,
             )
-            for row in rows
+            for row, (verdict, labelled_at) in zip(rows, settled, strict=True)
         ),
     )

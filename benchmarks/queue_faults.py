@@ -1,0 +1,303 @@
+"""The label queue under faults: a worker killed, the store away, its disk full, the service told to end.
+
+Run: python -m benchmarks.queue_faults [CATALOGUE]. A backend classifies all the while and two annotators label; then
+the database is read. One fault needs PostgreSQL's programs, another root, for a small file system. Fails if a request
+went unanswered, an acknowledged label is missing, or anything is there twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.annotating import SimulatedAnnotator, Work
+from benchmarks.backend import Backend
+from benchmarks.claims import Claim, conclude
+from benchmarks.queue_contents import Contents, contents, wait_for
+from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
+from benchmarks.traffic import Posted, stand_in, stream
+from tests.label_queue.queue_postgres import NOBODY, PostgresServer, find_programs
+from training.catalogue import open_catalogue
+
+N_RECORDS = 1_000
+N_WORKERS = 2
+N_KILLS = 3
+AWAY_SECONDS = 10.0
+FULL_SECONDS = 5.0
+CALM_SECONDS = 4.0  # before a fault, and after it
+SETTLE_SECONDS = 60.0  # until everything that waits should have arrived
+DISK = "16m"
+COHORTS = {"WINNOW_COHORT_PRODUCTS": "200", "WINNOW_COHORT_SECONDS": "2", "WINNOW_COHORT_TASKS": "20"}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every fault needs: traffic, the environment of the server, a directory of its own."""
+
+    posted: Posted
+    environment: Mapping[str, str]
+    directory: Path
+
+    @property
+    def sqlite(self) -> str:
+        """URL of an empty queue in a file."""
+        return f"sqlite:///{self.directory / 'queue.sqlite3'}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the backend and the annotators saw, and what the database holds at the end."""
+
+    backend: Backend
+    work: list[Work]
+    queue: Contents
+
+
+def main() -> int:
+    """Cause the faults one after the other, and say whether the promises were kept."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("catalogue", nargs="?", type=Path, default=ROOT / "data" / "demo")
+    parser.add_argument("--stand-in", action="store_true", help="a tiny bundle and made-up products")
+    parser.add_argument("--only", choices=sorted(FAULTS), help="one fault")
+    arguments = parser.parse_args()
+    status = 0
+    for name, fault in FAULTS.items():
+        if arguments.only in {None, name}:
+            with tempfile.TemporaryDirectory(prefix="winnow-faults-") as temporary:
+                status |= conclude(name, fault(_bench(Path(temporary), arguments)))
+    return status
+
+
+def killed_worker(bench: Bench) -> list[Claim]:
+    """Kill -9 one of two workers, several times."""
+
+    def kill(server: Server) -> None:
+        for _ in range(N_KILLS):
+            _workers(server)[0].kill()
+            _wait(lambda: len(_workers(server)) == N_WORKERS)
+            time.sleep(CALM_SECONDS)
+
+    outcome = _under_load(bench, bench.sqlite, kill)
+    n_broken = sum(work.n_broken for work in outcome.work)
+    found = f"{outcome.backend.n_broken} connections broke, then answered: {_answers(outcome.backend)}"
+    return [
+        Claim("a classify request that is sent again is answered", found, not outcome.backend.n_failed),
+        *_kept(outcome),
+        Claim(
+            "annotators were at work", f"{n_broken} of their connections broke", any(w.task_ids for w in outcome.work)
+        ),
+    ]
+
+
+def store_away(bench: Bench) -> list[Claim]:
+    """Stop PostgreSQL for a while."""
+    programs = find_programs()
+    if programs is None:
+        return [Claim("PostgreSQL's programs are here", "install Debian's postgresql package", holds=False)]
+    with _postgres(programs) as postgres:
+
+        def stop(_: Server) -> None:
+            postgres.stop("immediate")
+            time.sleep(AWAY_SECONDS)
+            postgres.start()
+
+        outcome = _under_load(bench, postgres.url("queue"), stop)
+    return [_all_answered(outcome), *_arrived(bench, outcome), _told_to_come_again(outcome, 503), *_kept(outcome)]
+
+
+def disk_full(bench: Bench) -> list[Claim]:
+    """Fill the file system that the SQLite queue is on, and make room again."""
+    if os.geteuid():
+        return [Claim("a small file system can be mounted", "run this fault as root", holds=False)]
+    with _small_disk(bench.directory / "disk") as disk:
+
+        def fill(_: Server) -> None:
+            _fill(disk / "ballast")
+            time.sleep(FULL_SECONDS)
+            (disk / "ballast").unlink()
+
+        outcome = _under_load(bench, f"sqlite:///{disk / 'queue.sqlite3'}", fill)
+    return [_all_answered(outcome), *_arrived(bench, outcome), _told_to_come_again(outcome, 507), *_kept(outcome)]
+
+
+def told_to_end(bench: Bench) -> list[Claim]:
+    """Send SIGTERM while cohorts are open."""
+    settings = {"WINNOW_COHORT_PRODUCTS": "100000", "WINNOW_COHORT_SECONDS": "3600"}
+    with _server(bench, bench.sqlite, settings) as server:
+        with ExitStack() as stack:
+            backends = [Backend(server.url, bench.posted, name=name) for name in "abcdefgh"]  # to reach both workers
+            for backend in backends:
+                stack.enter_context(backend.running())
+            time.sleep(CALM_SECONDS)
+        n_products = sum(backend.n_products for backend in backends)
+        before = contents(bench.sqlite)
+        started = time.monotonic()
+        server.process.terminate()
+        server.process.wait(timeout=SETTLE_SECONDS)
+        seconds = time.monotonic() - started
+    queue = contents(bench.sqlite)
+    found = f"{before.n_products:,} before; {queue.n_products:,} of {n_products:,} after {seconds:.1f} s"
+    return [
+        Claim("SIGTERM seals every open cohort and writes it", found, queue.n_products == n_products > 0),
+        Claim("each worker sealed one", f"{queue.n_cohorts} cohorts", queue.n_cohorts == N_WORKERS),
+    ]
+
+
+FAULTS: Mapping[str, Callable[[Bench], list[Claim]]] = {
+    "killed worker": killed_worker,
+    "store away": store_away,
+    "disk full": disk_full,
+    "told to end": told_to_end,
+}
+
+
+def _bench(directory: Path, arguments: argparse.Namespace) -> Bench:
+    if arguments.stand_in:
+        home, catalogue = stand_in(directory, n_products=N_RECORDS)
+    else:
+        home, catalogue = bentoml_home(), open_catalogue(arguments.catalogue)
+    return Bench(stream(catalogue, N_RECORDS), {"BENTOML_HOME": str(home)}, directory)
+
+
+def _under_load(bench: Bench, database: str, fault: Callable[[Server], None]) -> Outcome:
+    """Classify and label before, during and after a fault, then label what is left."""
+    over: list[bool] = []
+    with ExitStack() as stack:
+        server = stack.enter_context(_server(bench, database, COHORTS))
+        annotators = [
+            SimulatedAnnotator(server.url, name, truth=bench.posted.truth, id_field=bench.posted.id_field, limit=3)
+            for name in ("ann", "ben")
+        ]
+        pool = stack.enter_context(ThreadPoolExecutor(len(annotators)))
+        with Backend(server.url, bench.posted).running() as backend:
+            working = [pool.submit(annotator.drain, is_over=lambda: bool(over)) for annotator in annotators]
+            time.sleep(CALM_SECONDS)
+            fault(server)
+            time.sleep(CALM_SECONDS)
+        wait_for(database, lambda found: found.n_products >= backend.n_products, timeout_seconds=2 * CALM_SECONDS)
+        over.append(True)
+        work = [each.result() for each in working]
+        return Outcome(backend, work, contents(database))
+
+
+def _server(bench: Bench, database: str, settings: Mapping[str, str]) -> AbstractContextManager[Server]:
+    environment = {
+        **bench.environment,
+        **settings,
+        "WINNOW_DATABASE_URL": database,
+        "WINNOW_WORKERS": str(N_WORKERS),
+        "WINNOW_LEASE_SECONDS": "5",
+    }
+    log = bench.directory / "server.log"
+    return serving("Winnow", winnow_command(), ready="/readyz", environment=environment, log=log)
+
+
+def _all_answered(outcome: Outcome) -> Claim:
+    backend = outcome.backend
+    found = f"{_answers(backend)}, {backend.n_broken} connections broke, slowest {backend.slowest_seconds:.2f} s"
+    return Claim("every classify request is answered", found, not backend.n_failed and not backend.n_broken)
+
+
+def _answers(backend: Backend) -> str:
+    return ", ".join(f"{times:,} × {status}" for status, times in sorted(backend.statuses.items()))
+
+
+def _arrived(bench: Bench, outcome: Outcome) -> list[Claim]:
+    """Cohorts that were sealed while the store was away are there; what was dropped was said."""
+    dropped = re.findall("cohort dropped|cohorts lost", (bench.directory / "server.log").read_text())
+    n_products = outcome.queue.n_products
+    found = f"{n_products:,} of {outcome.backend.n_products:,} products counted, {len(dropped)} drops logged"
+    return [Claim("spilled cohorts arrive afterwards", found, n_products == outcome.backend.n_products and not dropped)]
+
+
+def _told_to_come_again(outcome: Outcome, status: int) -> Claim:
+    refusals = {key: times for work in outcome.work for key, times in work.refusals.items()}
+    found = ", ".join(f"{code} with Retry-After {after}" for code, after in refusals)
+    holds = any(code == status for code, _ in refusals) and all(after for _, after in refusals)
+    return Claim(f"annotators are answered {status} with Retry-After meanwhile", found or "nothing was refused", holds)
+
+
+def _kept(outcome: Outcome) -> list[Claim]:
+    queue = outcome.queue
+    acknowledged = {answer for work in outcome.work for answer in work.answers}
+    lost = acknowledged - set(queue.labels)
+    unacknowledged = set(queue.labels) - acknowledged
+    missing = queue.asked - set(queue.labels)
+    return [
+        Claim(
+            "no acknowledged label is lost", f"{len(lost)} of {len(acknowledged):,}", bool(acknowledged) and not lost
+        ),
+        Claim(
+            "nothing is half-written, nothing is there twice",
+            f"{len(unacknowledged)} labels nobody was told of, {queue.n_double_labels} double labels, "
+            f"{queue.n_double_tasks} double tasks",
+            not unacknowledged and not queue.n_double_labels and not queue.n_double_tasks,
+        ),
+        Claim("in the end every question is answered", f"{len(missing)} of {len(queue.asked):,} missing", not missing),
+    ]
+
+
+def _workers(server: Server) -> list[psutil.Process]:
+    """Worker processes that answer, oldest first."""
+    children = [process for process in server.process.children() if process.status() != psutil.STATUS_ZOMBIE]
+    return sorted(children, key=lambda process: process.create_time())
+
+
+def _wait(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+@contextmanager
+def _postgres(programs: Path) -> Iterator[PostgresServer]:
+    """A server of our own with an empty database, queue."""
+    with tempfile.TemporaryDirectory(prefix="winnow-postgres-") as temporary:
+        directory = Path(temporary)
+        if os.geteuid() == 0:
+            os.chown(directory, NOBODY, NOBODY)
+        server = PostgresServer(programs, directory)
+        server.create()
+        server.start()
+        try:
+            server.execute("CREATE DATABASE queue")
+            yield server
+        finally:
+            server.stop("immediate")
+
+
+@contextmanager
+def _small_disk(directory: Path) -> Iterator[Path]:
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(directory)], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+def _fill(path: Path) -> None:
+    """Write until nothing more fits, to the last byte."""
+    with path.open("wb", buffering=0) as ballast:
+        for size in (2**20, 2**12, 1):
+            try:
+                while ballast.write(b"\0" * size) == size:
+                    pass
+            except OSError:
+                continue
+
+
+if __name__ == "__main__":
+    sys.exit(main())
