@@ -196,7 +196,7 @@ def test_a_record_that_is_no_json_does_not_cost_the_cohort_before_it() -> None:
     send(intake, 3)
     probabilities, scores = _predictions(1, 3)
 
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="serialize"):
         intake.take(
             served=SECOND,
             records=[{"id": object()}],

@@ -135,9 +135,9 @@ def _mean_divergence(committee: Committee) -> Float:
             omega = committee.weights[committee.present[i], c]
             if (omega > 0).sum() < 2:
                 continue
-            omega = omega / omega.sum()
-            mean = omega @ p[:, c]
-            result[i, c] = omega @ (_divergence(p[:, c], mean) + _divergence(1 - p[:, c], 1 - mean))
+            says, omega = p[omega > 0, c], omega[omega > 0] / omega.sum()
+            mean = omega @ says
+            result[i, c] = omega @ (_divergence(says, mean) + _divergence(1 - says, 1 - mean))
     return result
 
 
