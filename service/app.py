@@ -41,6 +41,7 @@ from service.page_headers import PageHeaders
 from service.pages_api import PagesApi
 from service.problems import EXCEPTION_HANDLERS, Border
 from service.queue_watch import QueueWatch
+from service.retention import Retention
 from service.settings import Settings
 from service.swap import Swapper
 
@@ -49,6 +50,7 @@ BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schem
 
 LOOPBACK = "127.0.0.1"
 QUEUE_SECONDS = 15.0  # between two looks at the label queue, for the metrics
+RETENTION_SECONDS = 3600.0  # between two looks for products that are too old to be kept
 TICK_SECONDS = 1.0  # between two looks at the age of the open cohort
 
 logger = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
             asyncio.create_task(_tick(classifier)),
             asyncio.create_task(swapper.follow(every_seconds=settings.swap_seconds)),
             asyncio.create_task(QueueWatch(queue, writer, metrics).follow(every_seconds=QUEUE_SECONDS)),
+            asyncio.create_task(Retention(queue, days=settings.retention_days).follow(every_seconds=RETENTION_SECONDS)),
         ]
         try:
             yield

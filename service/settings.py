@@ -47,6 +47,9 @@ class Settings(Frozen):
     cohort_tasks: int = Field(default=100, ge=1, le=10_000, description="products of a cohort that are queued at most")
     questions: int = Field(default=5, ge=1, le=100, description="questions asked about each queued product")
     lease_seconds: float = Field(default=900.0, gt=0, description="how long an annotator may hold tasks")
+    retention_days: float = Field(
+        default=365.0, gt=0, le=36_500, description="how long a queued product is kept as posted; its labels stay"
+    )
     swap_seconds: float = Field(
         default=2.0, ge=0.05, le=3600, description="time between two looks at which bundle is promoted"
     )

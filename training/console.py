@@ -50,14 +50,13 @@ def scores_table(manifest: Manifest, evaluation: Evaluation) -> Table:
         f"{evaluation.model_version} on {evaluation.catalogue} ({evaluation.part}, {evaluation.n_products} products)"
     )
     table = Table(title=title, title_justify="left")
-    table.add_column("model")
-    table.add_column("kind")
-    table.add_column("reads")
-    for heading in ("macro AP", "rare quarter AP", "macro F1", "Brier", "calibration error"):
+    table.add_column("model", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    for heading in ("macro AP", "rare quarter", "macro F1", "Brier", "calib. error"):
         table.add_column(heading, justify="right")
-    table.add_row("ensemble", "all", "everything", *_row(evaluation.ensemble), style="bold")
+    table.add_row("ensemble", "all", *_row(evaluation.ensemble), style="bold")
     for member in manifest.members:
-        table.add_row(member.name, member.kind, ", ".join(member.modalities), *_row(evaluation.members[member.name]))
+        table.add_row(member.name, member.kind, *_row(evaluation.members[member.name]))
     return table
 
 

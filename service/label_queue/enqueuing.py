@@ -44,7 +44,9 @@ def _insert_tasks(connection: Connection, new: NewCohort, *, now: datetime, is_p
         statements.task_upsert(is_postgresql=is_postgresql), [_task_row(task, new, now=now) for task in tasks]
     )
     products = [{"task_id": task.fingerprint, "record": dict(task.product), "stored_at": now} for task in tasks]
-    connection.execute(statements.insert_or(product, is_postgresql=is_postgresql).on_conflict_do_nothing(), products)
+    kept = statements.insert_or(product, is_postgresql=is_postgresql)
+    kept_anew = kept.on_conflict_do_update(index_elements=["task_id"], set_={"stored_at": kept.excluded.stored_at})
+    connection.execute(kept_anew, products)
     connection.execute(
         insert(cohort_task),
         [

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.label_queue.rows import NewTask
 from service.label_queue.store import LabelQueue
+from service.retention import Retention
 from tests.label_queue.queue_samples import LEASE, NOON, answer, make_cohort, make_question, make_task, skip
 
 BOTH = {"black": "yes", "kids": "no"}
@@ -168,3 +169,21 @@ def test_retention_forgets_products_stored_before_its_time(queue: LabelQueue) ->
     assert n_purged == 1
     assert [task.id for task in queue.lease(annotator="ann", n_tasks=5, now=SOON + LEASE).tasks] == ["new"]
     assert queue.stats(now=SOON + LEASE).withdrawn == 1
+
+
+def test_a_product_that_is_queued_again_is_kept_for_longer(queue: LabelQueue) -> None:
+    queue.enqueue([make_cohort(make_task())], now=NOON)
+    queue.enqueue([make_cohort(make_task())], now=SOON)
+
+    assert queue.purge(stored_before=SOON) == 0
+    assert queue.purge(stored_before=SOON + timedelta(seconds=1)) == 1
+
+
+def test_retention_counts_in_days(queue: LabelQueue) -> None:
+    queue.enqueue([make_cohort(make_task())], now=NOON)
+    retention = Retention(queue, days=30)
+
+    early = retention.purge(now=NOON + timedelta(days=30))
+    late = retention.purge(now=NOON + timedelta(days=30, seconds=1))
+
+    assert (early, late) == (0, 1)

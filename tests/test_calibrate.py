@@ -1,0 +1,155 @@
+"""Calibration, stacking and thresholds: what they promise for any predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from training.calibrate import (
+    choose_threshold,
+    fit_platt,
+    fit_stacking,
+    logit,
+    mixture,
+    shrunk_threshold,
+    sigmoid,
+)
+from training.catalogue_file import ThresholdObjective
+
+seeds = st.integers(0, 10_000)
+
+
+def answers(seed: int, n_products: int = 400) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Logits of one class that are right on average, and outcomes drawn from them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(-1, 2, (n_products, 1))
+    return logits, rng.random((n_products, 1)) < sigmoid(logits)
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_platt_scaling_makes_the_mean_probability_the_observed_rate(seed: int) -> None:
+    logits, positive = answers(seed)
+    distorted = 3 * logits + 2
+
+    platt = fit_platt(distorted, positive, np.ones(logits.shape))
+
+    assert platt(distorted).mean() == pytest.approx(positive.mean(), abs=0.01)
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_platt_scaling_undoes_a_known_distortion(seed: int) -> None:
+    logits, positive = answers(seed, n_products=4000)
+
+    platt = fit_platt(3 * logits + 2, positive, np.ones(logits.shape))
+
+    assert platt.slope[0] == pytest.approx(1 / 3, abs=0.07)
+    assert np.abs(platt(3 * logits + 2) - sigmoid(logits)).mean() < 0.03
+
+
+def test_an_entry_of_weight_zero_changes_no_line() -> None:
+    logits, positive = answers(3)
+    weights = np.ones(logits.shape)
+    weights[:50] = 0
+
+    with_liars = fit_platt(logits, np.where(weights == 0, ~positive, positive), weights)
+    without = fit_platt(logits[50:], positive[50:], weights[50:])
+
+    np.testing.assert_allclose([with_liars.slope, with_liars.shift], [without.slope, without.shift])
+
+
+def test_a_class_without_a_positive_stays_finite() -> None:
+    logits, _ = answers(4)
+
+    platt = fit_platt(logits, np.zeros(logits.shape, dtype=bool), np.ones(logits.shape))
+
+    assert np.isfinite([platt.slope, platt.shift]).all()
+    assert platt(logits).max() < 0.05
+
+
+@given(seeds)
+@settings(max_examples=20, deadline=None)
+def test_stacking_weights_are_shares_and_beat_the_plain_average(seed: int) -> None:
+    logits, positive = answers(seed)
+    rng = np.random.default_rng(seed + 1)
+    probabilities = np.stack([sigmoid(logits), sigmoid(rng.normal(-1, 2, logits.shape))], axis=1)
+    present = np.ones((len(logits), 2), dtype=bool)
+    ones = np.ones(logits.shape)
+
+    shares = fit_stacking(probabilities, present, positive, ones)
+
+    def loss(weights: NDArray[np.float64]) -> float:
+        mixed = mixture(probabilities, present, weights, np.array([0.3]))
+        return -float(np.log(np.where(positive, mixed, 1 - mixed)).mean())
+
+    assert (shares >= 0).all()
+    assert shares.sum() == pytest.approx(1)
+    assert shares[0, 0] > shares[1, 0]
+    assert loss(shares) <= loss(np.full((2, 1), 0.5)) + 1e-6
+
+
+def test_a_mixture_leaves_out_who_abstains_and_falls_back_to_the_prior() -> None:
+    probabilities = np.array([[[0.9], [0.1]], [[0.9], [0.1]], [[0.9], [0.1]]])
+    present = np.array([[True, True], [False, True], [False, False]])
+
+    mixed = mixture(probabilities, present, np.array([[0.75], [0.25]]), np.array([0.33]))
+
+    np.testing.assert_allclose(mixed[:, 0], [0.7, 0.1, 0.33], atol=1e-5)
+
+
+def test_a_member_without_weight_answers_when_it_is_the_only_one() -> None:
+    mixed = mixture(np.array([[[0.9], [0.1]]]), np.array([[True, False]]), np.array([[0.0], [1.0]]), np.array([0.3]))
+
+    assert mixed[0, 0] == pytest.approx(0.9)
+
+
+@given(seeds, st.sampled_from([0.5, 1.0, 2.0]))
+@settings(max_examples=40, deadline=None)
+def test_the_threshold_of_an_f_beta_is_the_best_of_all(seed: int, beta: float) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = np.round(rng.random(60), 1)  # many ties
+    positive = rng.random(60) < probabilities
+    positive[0] = True
+
+    chosen = choose_threshold(probabilities, positive, np.ones(60), ThresholdObjective(beta=beta))
+
+    def f_beta(threshold: float) -> float:
+        said = probabilities >= threshold
+        hits = int((said & positive).sum())
+        return (1 + beta**2) * hits / (said.sum() + beta**2 * positive.sum())
+
+    assert f_beta(chosen) == pytest.approx(max(map(f_beta, np.linspace(0, 1, 101))))
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_a_precision_floor_is_kept_with_the_most_recall(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.random(80)
+    positive = rng.random(80) < probabilities
+    objective = ThresholdObjective(objective="precision-floor", precision=0.8)
+
+    chosen = choose_threshold(probabilities, positive, np.ones(80), objective)
+
+    def precision(threshold: float) -> float:
+        said = probabilities >= threshold
+        return float(positive[said].mean()) if said.any() else 1.0
+
+    assert chosen == 1.0 or precision(chosen) >= 0.8
+    assert all(precision(lower) < 0.8 for lower in probabilities[probabilities < chosen])
+
+
+@given(st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.floats(0, 1e6))
+def test_a_shrunk_threshold_lies_between_own_and_pooled(own: float, pooled: float, n_positives: float) -> None:
+    threshold = shrunk_threshold(own, pooled, n_positives)
+
+    assert min(own, pooled) - 1e-9 <= threshold <= max(own, pooled) + 1e-9
+
+
+@given(st.floats(-13, 13))
+def test_log_odds_and_probabilities_are_inverse(value: float) -> None:
+    assert logit(sigmoid(np.array([value])))[0] == pytest.approx(value, abs=1e-6)

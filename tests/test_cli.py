@@ -1,0 +1,105 @@
+"""The command line, run as a newcomer runs it: a process, a small demo catalogue, a model store of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+class Shell:
+    """Runs `winnow` in a directory, with a model store in it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.environment = {**os.environ, "BENTOML_HOME": str(directory / "bentoml"), "PYTHONPATH": str(ROOT)}
+
+    def winnow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "training.cli", *arguments]
+        return subprocess.run(
+            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, check=False, timeout=300
+        )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A shell in which a demo catalogue lies and one bundle has been trained on it."""
+    shell = Shell(tmp_path_factory.mktemp("tour"))
+    for arguments in (("demo-catalogue", "--products", "400"), ("train", "data/demo", "--seed", "3")):
+        result = shell.winnow(*arguments)
+        assert result.returncode == 0, result.stderr
+    return shell
+
+
+def test_training_promotes_what_it_trained(trained: Shell) -> None:
+    shown = json.loads(trained.winnow("models", "show").stdout)
+
+    assert shown["catalogue"] == "demo"
+    assert shown["provenance"]["seed"] == 3
+    assert shown["version"] in trained.winnow("models", "list").stdout
+
+
+def test_evaluation_prints_one_json_document_with_ensemble_and_members(trained: Shell) -> None:
+    result = trained.winnow("evaluate", "latest", "data/demo", "--json")
+
+    document = json.loads(result.stdout)
+    members = json.loads(trained.winnow("models", "show").stdout)["members"]
+    assert 0.2 < document["ensemble"]["macro_ap"] <= 1
+    assert set(document["members"]) == {member["name"] for member in members}
+    assert all("macro_ap" in scores for scores in document["members"].values())
+
+
+def test_evaluation_prints_a_table_for_people_and_writes_a_report(trained: Shell) -> None:
+    result = trained.winnow("evaluate", "current", "data/demo", "--report", "out/report.html")
+
+    assert "macro AP" in result.stdout
+    assert "<svg" in (trained.directory / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "nowhere"), "nowhere"),
+        (("evaluate", "no-such-bundle", "data/demo"), "there is no bundle winnow:no-such-bundle"),
+        (("evaluate", "../../etc", "data/demo"), "is no version of a bundle"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_and_not_a_traceback(
+    trained: Shell, arguments: tuple[str, ...], message: str
+) -> None:
+    result = trained.winnow(*arguments)
+
+    assert result.returncode == 1
+    assert message in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.stderr
+
+
+def test_an_interrupted_training_leaves_the_store_as_it_was(trained: Shell) -> None:
+    before = sorted(path.name for path in (trained.directory / "bentoml" / "models" / "winnow").iterdir())
+    command = [sys.executable, "-m", "training.cli", "train", "data/demo"]
+    process = subprocess.Popen(
+        command, cwd=trained.directory, env=trained.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=4)
+    process.send_signal(2)
+    process.communicate(timeout=60)
+
+    after = sorted(path.name for path in (trained.directory / "bentoml" / "models" / "winnow").iterdir())
+    assert process.returncode != 0
+    assert after == before
+
+
+def test_help_names_every_command_and_the_first_tour(trained: Shell) -> None:
+    text = trained.winnow("--help").stdout
+
+    for command in ("demo-catalogue", "train", "evaluate", "models", "serve"):
+        assert command in text
+    assert "winnow train data/demo" in text
