@@ -18,7 +18,8 @@ from service.features.encoder import EncodedProduct, Encoder, collate
 from tests.catalogues import SHAPES, WORDS, Columns, _png, write
 from training.catalogue import open_catalogue
 from training.encode import encode_products
-from training.fit import TrainingOptions, make_folds, train
+from training.fit import TrainingOptions, train
+from training.held_out import make_folds
 from training.joint import JointOptions
 
 QUICK = TrainingOptions(n_folds=2, n_threads=1, joint=JointOptions(epochs=1, batch_size=32, min_steps=1))

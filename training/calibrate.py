@@ -5,12 +5,15 @@ All of it is fitted on predictions for products that the models had not seen; wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.catalogue_file import ThresholdObjective
+from training.catalogue import Labels
+from training.catalogue_file import ThresholdObjective, ThresholdSettings
+from training.weights import mask, priors, trainable_classes
 
 Floats = NDArray[np.float64]
 N_NEWTON_STEPS = 25
@@ -32,6 +35,82 @@ class Platt:
     def __call__(self, logits: NDArray[np.floating]) -> Floats:
         """Calibrated probabilities of logits, (n_products, ..., n_classes)."""
         return sigmoid(self.slope * logits + self.shift)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything between the members' logits and the served probabilities.
+
+    Parameters
+    ----------
+    members : slope and shift, (n_members, n_classes)
+    ensemble : slope and shift of the stacked probability, (n_classes,)
+    stacking : (n_members, n_classes)
+    priors, trainable : (n_classes,)
+    """
+
+    members: Platt
+    ensemble: Platt
+    stacking: NDArray[np.float64]
+    priors: NDArray[np.float64]
+    trainable: NDArray[np.bool_]
+
+    def __call__(self, logits: NDArray[np.floating], present: NDArray[np.bool_]) -> Floats:
+        """What the ensemble answers, (n_products, n_classes), to what its members say.
+
+        Parameters
+        ----------
+        logits : (n_products, n_members, n_classes)
+        present : (n_products, n_members), False where a member abstains
+        """
+        stacked = mixture(self.members(logits), present, self.stacking, self.priors)
+        answered = present.any(axis=1, keepdims=True) & self.trainable
+        return np.where(answered, self.ensemble(logit(stacked)), self.priors)
+
+
+def fit_calibration(
+    logits: NDArray[np.floating], present: NDArray[np.bool_], targets: Labels, weights: NDArray[np.floating]
+) -> Calibration:
+    """Everything between logits and probabilities, fitted on predictions for unseen products.
+
+    Parameters
+    ----------
+    logits : (n_products, n_members, n_classes)
+    present : (n_products, n_members), False where a member abstains
+    targets, weights : (n_products, n_classes)
+    """
+    positive, rates = targets == 1, priors(targets)
+    lines = [fit_platt(logits[:, m], positive, weights * present[:, [m]]) for m in range(logits.shape[1])]
+    members = Platt(np.stack([line.slope for line in lines]), np.stack([line.shift for line in lines]))
+    probabilities = members(logits)
+    stacking = fit_stacking(probabilities, present, positive, weights)
+    stacked = mixture(probabilities, present, stacking, rates)
+    ensemble = fit_platt(logit(stacked), positive, weights)
+    return Calibration(members, ensemble, stacking, rates, trainable_classes(targets))
+
+
+def fit_thresholds(
+    probabilities: Floats,
+    targets: Labels,
+    weights: NDArray[np.floating],
+    *,
+    classes: Sequence[str],
+    settings: ThresholdSettings,
+) -> tuple[float, ...]:
+    """Each class's own threshold, drawn towards the one that suits all classes together.
+
+    Parameters
+    ----------
+    probabilities, targets, weights : (n_products, n_classes)
+    """
+    counts, positive = mask(targets) * weights, targets == 1
+    pooled = choose_threshold(probabilities.ravel(), positive.ravel(), counts.ravel(), settings)
+    chosen = []
+    for index, name in enumerate(classes):
+        column = np.s_[:, index]
+        own = choose_threshold(probabilities[column], positive[column], counts[column], settings.of(name))
+        chosen.append(shrunk_threshold(own, pooled, float(positive[column].sum())))
+    return tuple(chosen)
 
 
 def sigmoid(logits: NDArray[np.floating]) -> Floats:

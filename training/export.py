@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from service.bundle import MemberCard
 from service.contracts import MODALITIES
 from service.ensemble import INPUTS, OUTPUTS
 from service.features.encoder import EncodedProduct
-from training.calibrate import EDGE, Platt
+from training.calibrate import EDGE, Calibration
 from training.joint import Batch, JointNetwork, as_batch
 
 OPSET = 17
@@ -34,25 +33,6 @@ DYNAMIC_AXES = {
     "member_probabilities": {0: "n"},
     "embedding": {0: "n"},
 }
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Everything between the members' logits and the served probabilities.
-
-    Parameters
-    ----------
-    members : slope and shift, (n_members, n_classes)
-    ensemble : slope and shift of the stacked probability, (n_classes,)
-    stacking : (n_members, n_classes)
-    priors, trainable : (n_classes,)
-    """
-
-    members: Platt
-    ensemble: Platt
-    stacking: NDArray[np.float64]
-    priors: NDArray[np.float64]
-    trainable: NDArray[np.bool_]
 
 
 class EnsembleModule(nn.Module):

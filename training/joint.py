@@ -35,9 +35,9 @@ EMBEDDING_WIDTH = 128
 class JointOptions:
     """How the network is trained."""
 
-    epochs: int = 5
+    epochs: int = 4
     batch_size: int = 192
-    min_steps: int = 500  # a small catalogue is shown more often, in smaller batches
+    min_steps: int = 240  # a small catalogue is shown more often, in smaller batches
     learning_rate: float = 2e-3
     embedding_decay: float = 1e-2
     weight_decay: float = 3e-2

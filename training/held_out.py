@@ -1,0 +1,92 @@
+"""Cross-fitting inside the train part: what models say of products they have not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.contracts import Product
+from service.features.text import words
+from training.calibrate import sigmoid
+from training.committee import Committee, Prepared, QuickMembers
+
+Values = TypeVar("Values", bound=np.generic)
+Report = Callable[[int, int], None]  # steps done, steps in all
+MIN_GROUPS, MIN_GROUP_SHARE = 20, 0.05  # distinct texts, in all and as a share of the products
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Predictions of members that had not seen the products.
+
+    Parameters
+    ----------
+    logits : (n_products, n_members, n_classes)
+    present : (n_products, n_members), False where a member abstains
+    """
+
+    logits: NDArray[np.float32]
+    present: NDArray[np.bool_]
+
+
+def make_folds(products: Sequence[Product], *, n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Fold of each product, (n_products,); products with the same first text share one, where texts mostly differ."""
+    keys = [" ".join(words(product.texts[0])) if product.texts else "" for product in products]
+    named = [key or f"\0{row}" for row, key in enumerate(keys)]  # a product without a title stands alone
+    distinct, group = np.unique(named, return_inverse=True)
+    if len(distinct) < MIN_GROUPS + len(products) * MIN_GROUP_SHARE:  # a text is then a kind, not a product
+        group = np.arange(len(products))
+    fold_of_group = np.random.default_rng(seed).permutation(int(group.max()) + 1) % n_folds
+    return fold_of_group[group].astype(np.int64)
+
+
+def believed(
+    data: Prepared, folds: NDArray[np.int64], *, fit: Callable[[NDArray[np.int64]], QuickMembers], report: Report
+) -> NDArray[np.float64]:
+    """Mean probability of quick members for products they had not seen, (n_products, n_classes).
+
+    Parameters
+    ----------
+    fit : fits the members on these rows
+    """
+    blocks: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
+    for fold, (seen, unseen) in enumerate(_splits(folds)):
+        logits = fit(seen).logits(data.take(unseen))
+        blocks.append((unseen, np.mean([sigmoid(values) for values in logits.values()], axis=0)))
+        report(fold + 1, int(folds.max()) + 1)
+    return _in_order(blocks)
+
+
+def cross_fit(
+    data: Prepared, folds: NDArray[np.int64], *, fit: Callable[[NDArray[np.int64], Report], Committee], report: Report
+) -> HeldOut:
+    """What all members say of products they had not seen.
+
+    Parameters
+    ----------
+    fit : fits the members on these rows and reports its steps
+    """
+    n_folds = int(folds.max()) + 1
+    blocks: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    for fold, (seen, unseen) in enumerate(_splits(folds)):
+
+        def further(step: int, n_steps: int, fold: int = fold) -> None:
+            report(fold * n_steps + step, n_folds * n_steps)
+
+        committee = fit(seen, further)
+        blocks.append((unseen, committee.logits(data.take(unseen))))
+    return HeldOut(_in_order(blocks), data.present(committee.members))
+
+
+def _splits(folds: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    for fold in range(int(folds.max()) + 1):
+        yield np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+
+
+def _in_order(blocks: Sequence[tuple[NDArray[np.int64], NDArray[Values]]]) -> NDArray[Values]:
+    rows = np.concatenate([block_rows for block_rows, _ in blocks])
+    return np.concatenate([values for _, values in blocks])[np.argsort(rows)]
