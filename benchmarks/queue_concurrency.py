@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -187,6 +188,7 @@ def main() -> int:
     for option, value in (("--rounds", 20), ("--tasks", 1000), ("--depth", 100_000)):
         parser.add_argument(option, type=int, default=value)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or the server would outlive us
     claims = []
     with stores() as urls:
         for name, url in urls.items():
