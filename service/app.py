@@ -65,20 +65,19 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
     keeper = _keeper(settings, writer, metrics) if settings.queue else None
     classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
     classify = ClassifyApi(classifier, max_products=settings.max_products, max_body_bytes=settings.max_body_bytes)
-    labels = LabelApi(
-        queue, served=lambda: classifier.served.manifest if classifier.ready else None, on_labels=metrics.labelled
-    )
+    labels = LabelApi(queue, served=lambda: classifier.manifest, on_labels=metrics.labelled)
     pages = PagesApi(classifier, max_products=settings.max_products)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         store = BundleStore(settings.home, settings.model)
         load_current(classifier, store)
+        watch = QueueWatch(queue, writer, metrics, served=lambda: classifier.manifest)
         swapper = Swapper(store, classifier, metrics)
         tasks = [
             asyncio.create_task(_tick(classifier)),
             asyncio.create_task(swapper.follow(every_seconds=settings.swap_seconds)),
-            asyncio.create_task(QueueWatch(queue, writer, metrics).follow(every_seconds=QUEUE_SECONDS)),
+            asyncio.create_task(watch.follow(every_seconds=QUEUE_SECONDS)),
             asyncio.create_task(Retention(queue, days=settings.retention_days).follow(every_seconds=RETENTION_SECONDS)),
         ]
         try:

@@ -208,6 +208,11 @@ class Classifier:
         return self._served is not None
 
     @property
+    def manifest(self) -> Manifest | None:
+        """Of the bundle that is served, if there is one."""
+        return None if self._served is None else self._served.manifest
+
+    @property
     def served(self) -> Served:
         """The bundle that answers requests from now on.
 

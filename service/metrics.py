@@ -5,7 +5,7 @@ Serving `/metrics`, merged over all workers, is left to BentoML.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from service.guards import Reason
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from service.drift import Kind
     from service.label_queue.rows import Stats, Submission
     from service.label_queue.writer import WriterCounts
+    from service.live_quality import LiveQuality
 
 Outcome = Literal["ok", "refused", "failed"]
 Stage = Literal["decode", "encode", "wait", "infer", "score"]
 
 SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+MAX_CLASSES_APART = 100  # with more, classes share one series, so that there are never too many
 PRODUCTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -136,6 +138,14 @@ class Metrics:
             "winnow_annotator_agreement_ratio", "Share of questions with several answers on which all agree"
         )
         self._waiting = self._waiting_gauge()
+        self._live_quality = self._latest(
+            "winnow_live_quality_ratio",
+            "Estimated precision and recall of what the bundle serves, with the bounds of a 95 % interval",
+            ("measure", "class", "bound"),
+        )
+        self._sampling_z = self._latest(
+            "winnow_sampling_check_z", "How far the sampling weights are from what they stand for", ("unit",)
+        )
 
     def _waiting_gauge(self) -> Gauge:
         from prometheus_client import Gauge  # noqa: PLC0415
@@ -210,6 +220,21 @@ class Metrics:
         self._conflicts.set(stats.conflicts)
         if stats.agreement is not None:
             self._agreement.set(stats.agreement)
+
+    def live_quality(self, names: Sequence[str], quality: LiveQuality) -> None:
+        """Say what the labels tell of the bundle that is served; a class without enough answers has no number."""
+        classes = dict(zip(names, quality.classes, strict=True)) if len(names) <= MAX_CLASSES_APART else {}
+        estimates = {("macro", "precision"): quality.macro_precision, ("macro", "recall"): quality.macro_recall}
+        for name, of_class in classes.items():
+            estimates |= {(name, "precision"): of_class.precision, (name, "recall"): of_class.recall}
+        self._live_quality.clear()
+        for (name, measure), estimate in estimates.items():
+            if estimate.sufficient and estimate.value is not None:
+                self._live_quality.labels(measure, name, "estimate").set(estimate.value)
+                self._live_quality.labels(measure, name, "lower").set(estimate.lower)
+                self._live_quality.labels(measure, name, "upper").set(estimate.upper)
+        self._sampling_z.labels("product").set(quality.self_check.products_z)
+        self._sampling_z.labels("question").set(quality.self_check.questions_z)
 
     def request(self, *, route: str, outcome: Outcome, seconds: float) -> None:
         """Count one answered request; `route` is a template, never a path as it came."""

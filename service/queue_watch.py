@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 
+from service.bundle import Manifest
+from service.cohort_records import answered_cohorts
 from service.errors import QueueUnavailable
 from service.label_queue.store import LabelQueue
 from service.label_queue.writer import QueueWriter, WriterCounts
+from service.live_quality import live_quality
 from service.metrics import Metrics
+
+LOOKS_AN_ESTIMATE = 8  # an estimate reads every answer there is
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +24,16 @@ logger = logging.getLogger(__name__)
 class QueueWatch:
     """One worker's view of the queue; what the store says is the same for all workers and replicas."""
 
-    def __init__(self, queue: LabelQueue, writer: QueueWriter, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        queue: LabelQueue,
+        writer: QueueWriter,
+        metrics: Metrics,
+        *,
+        served: Callable[[], Manifest | None] = lambda: None,
+    ) -> None:
         self._queue = queue
+        self._served = served
         self._writer = writer
         self._metrics = metrics
         self._before = WriterCounts()
@@ -36,11 +51,26 @@ class QueueWatch:
         self._metrics.store(is_up=True)
         self._metrics.label_queue(stats)
 
+    def estimate(self) -> None:
+        """Estimate live quality of the bundle that is served, from all its cohorts."""
+        manifest = self._served()
+        if manifest is None:
+            return
+        try:
+            cohorts = self._queue.cohorts(manifest.version)
+            answered = answered_cohorts(cohorts, self._queue.answered_questions(manifest.version))
+        except QueueUnavailable:
+            return  # `look` tells of it
+        names = manifest.taxonomy.classes
+        self._metrics.live_quality(names, live_quality(answered, n_classes=len(names)))
+
     async def follow(self, *, every_seconds: float) -> None:
-        """Look again and again until cancelled."""
-        while True:
+        """Look again and again until cancelled, and estimate every few looks."""
+        for n_looks in itertools.count():
             try:
                 await asyncio.to_thread(self.look, now=datetime.now(UTC))
+                if n_looks % LOOKS_AN_ESTIMATE == 0:
+                    await asyncio.to_thread(self.estimate)
             except Exception as error:  # noqa: BLE001 - numbers may stop for a while, the service may not
                 logger.warning("label queue not measured", extra={"kind": type(error).__name__})
             await asyncio.sleep(every_seconds)

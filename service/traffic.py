@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from service.bundle import Manifest
 from service.drift import DriftWatch
-from service.metrics import Metrics
+from service.metrics import MAX_CLASSES_APART, Metrics
 
 PROBABILITY_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 BIT_BOUNDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MAX_PRODUCTS = 10_000  # kept between two counts; then they are counted at once
 N_RECORDS = 4  # of each batch: enough for the fields' drift, and cheap
-MAX_CLASSES_APART = 100  # with more, classes share one series, so that there are never too many
 
 
 @dataclass(frozen=True, slots=True)
