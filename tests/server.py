@@ -16,7 +16,7 @@ import httpx
 
 from service.launch import command, environment
 
-START_SECONDS = 60
+START_SECONDS = 180
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def test_a_server_with_a_wrong_setting_says_so_and_does_not_start(tmp_path: Path
     variables = environment({**os.environ, "BENTOML_HOME": str(tmp_path), "WINNOW_WORKER": "2"}, None)
 
     done = subprocess.run(
-        command("127.0.0.1", 1), env=variables, capture_output=True, text=True, timeout=60, check=False
+        command("127.0.0.1", 1), env=variables, capture_output=True, text=True, timeout=240, check=False
     )
 
     assert done.returncode != 0
@@ -132,7 +132,7 @@ def test_a_built_bento_answers_the_same(server: Server, tmp_path: Path) -> None:
     home = promoted(tmp_path / "bentoml")
     variables = environment({**os.environ, "BENTOML_HOME": str(home)}, None)
     build = [sys.executable, "-m", "bentoml", "build", "--version", "test", str(ROOT)]
-    subprocess.run(build, env=variables, check=True, capture_output=True, timeout=120)
+    subprocess.run(build, env=variables, check=True, capture_output=True, timeout=240)
 
     with running(home, served=["winnow:test"], cwd=tmp_path) as bento:
         body = {"products": [EXAMPLE, {"product_id": "2", "title": "red shirt"}]}
@@ -165,7 +165,7 @@ KEYS = f"test:classify+ops:{hashlib.sha256(KEY.encode()).hexdigest()}"
 def refused_start(home: Path, *arguments: str, **variables: str) -> str:
     inherited = environment({**os.environ, "BENTOML_HOME": str(home), **variables}, None)
     serve = [sys.executable, "-m", "bentoml", "serve", "service.app:Winnow", "--port", "1", *arguments]
-    done = subprocess.run(serve, cwd=ROOT, env=inherited, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(serve, cwd=ROOT, env=inherited, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode != 0
     return done.stdout + done.stderr
 
