@@ -188,6 +188,16 @@ def test_confidence_is_a_weight_that_grows_with_agreement(seed: int) -> None:
     assert (label_confidence(targets, surer) >= weights).all()
 
 
+def test_a_yes_of_a_rare_class_is_not_doubted_for_being_rare() -> None:
+    targets = np.zeros((1000, 1), dtype=np.int8)
+    targets[:10] = 1
+
+    weights = label_confidence(targets, np.full((1000, 1), 10.5 / 1001))  # models that know the prior and no more
+
+    np.testing.assert_allclose(weights[:10], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(weights[10:], 0.99, atol=1e-3)
+
+
 def test_class_weights_follow_the_square_root_of_the_imbalance_within_limits() -> None:
     targets = np.zeros((1000, 4), dtype=np.int8)
     targets[:40, 0] = 1  # 960 to 40

@@ -18,11 +18,12 @@ from training.weights import mask, priors, trainable_classes
 Floats = NDArray[np.float64]
 N_NEWTON_STEPS = 25
 PLATT_PENALTY = 0.5  # pull of the slope towards 1, in products
-N_STACKING_STEPS = 60
+N_STACKING_STEPS = 40
 POOLED_PRODUCTS = 40.0  # how many products the pooled stacking weights count for
 POOLED_POSITIVES = 20.0  # how many positives the pooled threshold counts for
 EDGE = 1e-6  # probabilities are kept this far from 0 and 1
 MAX_SLOPE = 5.0
+CONVERGED = 1e-4  # log odds
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def fit_platt(logits: NDArray[np.floating], positive: NDArray[np.bool_], weights
     loss = _platt_loss(logits, targets, weights, slope, shift)
     for _ in range(N_NEWTON_STEPS):
         step_slope, step_shift = _newton_step(logits, targets, weights, slope, shift)
+        if max(np.abs(step_slope).max(), np.abs(step_shift).max()) < CONVERGED:
+            break
         size = np.ones_like(slope)
         for _ in range(10):  # halve the step of each class until its loss falls
             tried = _platt_loss(logits, targets, weights, slope - size * step_slope, shift - size * step_shift)

@@ -98,8 +98,9 @@ def train(catalogue: Catalogue, *, directory: Path, options: TrainingOptions, pr
     with clock.stage("train on all products"):
         committee = fit_members(np.arange(len(targets)), partial(progress, "train on all products"))
     with clock.stage("calibrate"):
-        calibration = fit_calibration(held.logits, held.present, targets, weights)
-    fitted = _Fitted(part, targets, weights, data, held, committee, calibration)
+        # against the labels as they are: weighed ones would tell of another base rate
+        calibration = fit_calibration(held.logits, held.present, targets, mask(targets))
+    fitted = _Fitted(part, targets, data, held, committee, calibration)
     with clock.stage("export"):
         files = _files(fitted)
         progress("export", 1, 1)
@@ -113,7 +114,6 @@ class _Fitted:
 
     part: Part
     targets: Labels
-    weights: Weights
     data: Prepared
     held: HeldOut
     committee: Committee
@@ -174,7 +174,7 @@ def _about(catalogue: Catalogue, fitted: _Fitted, *, options: TrainingOptions, c
     held, calibration, committee, targets = fitted.held, fitted.calibration, fitted.committee, fitted.targets
     answers = calibration(held.logits, held.present)
     classes = catalogue.taxonomy.classes
-    thresholds = fit_thresholds(answers, targets, fitted.weights, classes=classes, settings=catalogue.thresholds)
+    thresholds = fit_thresholds(answers, targets, mask(targets), classes=classes, settings=catalogue.thresholds)
     by_member = dict(zip(committee.members, calibration.members(held.logits).transpose(1, 0, 2), strict=True))
     now = datetime.now(UTC)
     return {
