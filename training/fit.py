@@ -53,7 +53,7 @@ class TrainingOptions:
 
     seed: int = 0
     labels: Literal["merchant", "truth"] = "merchant"
-    n_folds: int = 3
+    n_folds: int = 2
     n_threads: int = 2
     joint: JointOptions = field(default_factory=JointOptions)
 

@@ -27,10 +27,7 @@ class CategoryEmbedding(nn.Module):
 
     def __init__(self, n_ids: int, width: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(n_ids, width, padding_idx=0)
-        nn.init.normal_(self.table.weight, std=0.1)
-        with torch.no_grad():
-            self.table.weight[0] = 0.0
+        self.table = small_table(n_ids, width, deviation=0.03)
 
     def forward(self, category_ids: Tensor) -> Tensor:
         """(n, n_values) ids to (n, width)."""
@@ -43,13 +40,19 @@ class BagEmbedding(nn.Module):
 
     def __init__(self, n_ids: int, width: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(n_ids, width, padding_idx=0)
-        nn.init.normal_(self.table.weight, std=0.1)
-        with torch.no_grad():
-            self.table.weight[0] = 0.0
+        self.table = small_table(n_ids, width, deviation=0.03)
 
     def forward(self, bag_ids: Tensor, bag_values: Tensor) -> Tensor:
         """(n, n_bag) ids and values to (n, width)."""
         if torch.onnx.is_in_onnx_export():
             return torch.matmul(bag_values.unsqueeze(1), self.table(bag_ids)).squeeze(1)
         return nn.functional.embedding_bag(bag_ids, self.table.weight, per_sample_weights=bag_values, mode="sum")
+
+
+def small_table(n_ids: int, width: int, *, deviation: float) -> nn.Embedding:
+    """Vectors that start small, so that ids seen rarely say little; id 0 is padding and stays zero."""
+    table = nn.Embedding(n_ids, width, padding_idx=0)
+    nn.init.normal_(table.weight, std=deviation)
+    with torch.no_grad():
+        table.weight[0] = 0.0
+    return table
