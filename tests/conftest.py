@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from starlette.testclient import TestClient
 
 from service.bundle_store import BundleStore
 from tests.served import Backend, serving
 from tests.tiny_bundle import write_tiny_bundle
+
+settings.register_profile("winnow", deadline=None)  # a busy machine is no wrong answer
+settings.load_profile("winnow")
 
 
 @pytest.fixture(scope="session")
