@@ -13,7 +13,7 @@ import pytest
 
 from service.bundle import Bundle, read_bundle
 from service.ensemble import Ensemble
-from service.errors import CatalogueError
+from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import EncodedProduct, Encoder, collate
 from tests.catalogues import SHAPES, WORDS, Columns, _png, write
 from training.catalogue import open_catalogue
@@ -145,7 +145,9 @@ def test_the_test_part_is_never_read(catalogue_directory: Path, tmp_path: Path) 
     assert manifest.reference.n_products == 120
 
 
-@pytest.mark.parametrize("stage", ["encode products", "weigh labels", "cross-fit members", "train on all products"])
+@pytest.mark.parametrize(
+    "stage", ["encode products", "weigh labels", "cross-fit members", "train on all products", "export"]
+)
 def test_an_interrupt_leaves_no_directory(catalogue_directory: Path, tmp_path: Path, stage: str) -> None:
     def interrupt(name: str, _done: int, _total: int) -> None:
         if name == stage:
@@ -155,6 +157,15 @@ def test_an_interrupt_leaves_no_directory(catalogue_directory: Path, tmp_path: P
         train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICK, progress=interrupt)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_there_is_not_written_into(catalogue_directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+
+    with pytest.raises(BundleRefused, match="bundle is there already"):
+        train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICK, progress=quiet)
+
+    assert list((tmp_path / "bundle").iterdir()) == []
 
 
 def test_labels_that_are_not_there_are_missed_by_name(catalogue_directory: Path, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ are fitted on all products. The test part is never read.
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from service.bundle import Manifest, write_bundle
-from service.errors import CatalogueError
+from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import Encoder
 from training.calibrate import Calibration, fit_calibration, fit_thresholds
 from training.catalogue import Catalogue, Labels, Part
@@ -72,13 +73,17 @@ class _Clock:
 
 
 def train(catalogue: Catalogue, *, directory: Path, options: TrainingOptions, progress: Progress) -> Manifest:
-    """Train an ensemble and write its bundle; the directory is created last, so that an interrupt leaves none.
+    """Train an ensemble and write its bundle; the directory appears last and whole, so an interrupt leaves none.
 
     Raises
     ------
+    BundleRefused
+        If the directory is there already.
     CatalogueError
         If the train part, its labels, or a class that can be learned is missing.
     """
+    if directory.exists():
+        raise BundleRefused(f"{directory.name} is there already; name a new directory")
     torch.set_num_threads(options.n_threads)
     clock = _Clock()
     part = catalogue.read("train")
@@ -105,7 +110,7 @@ def train(catalogue: Catalogue, *, directory: Path, options: TrainingOptions, pr
         files = _files(fitted)
         progress("export", 1, 1)
     about = _about(catalogue, fitted, options=options, clock=clock)
-    return write_bundle(directory, about, files=files)
+    return _write(directory, about, files)
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,14 @@ def _files(fitted: _Fitted) -> dict[str, bytes]:
     cards = member_cards(data, committee, fitted.calibration)
     module = EnsembleModule(committee.quick.modules(data.encoding), committee.network, cards, fitted.calibration)
     return bundle_files(module, data.encoding, data.products)
+
+
+def _write(directory: Path, about: Mapping[str, Any], files: Mapping[str, bytes]) -> Manifest:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".draft-") as draft:
+        manifest = write_bundle(Path(draft) / "bundle", about, files=files)
+        (Path(draft) / "bundle").rename(directory)
+    return manifest
 
 
 def _about(catalogue: Catalogue, fitted: _Fitted, *, options: TrainingOptions, clock: _Clock) -> dict[str, Any]:
