@@ -27,6 +27,7 @@ Batch = dict[str, Tensor]
 TEXT, IMAGE, CATEGORICAL, NUMERICAL = range(len(MODALITIES))
 PREDICTION_BATCH = 256  # products
 MAX_EPOCHS = 20
+MAX_GRADIENT = 5.0  # norm
 TABLE_RATE = 3  # a row of a table is seen in few batches, and so learns faster when it is
 WORD_WIDTH, BAG_WIDTH, CATEGORY_WIDTH = 48, 96, 48
 EMBEDDING_WIDTH = 128
@@ -203,10 +204,7 @@ def train_joint(
     network.log_class_weights.copy_(torch.from_numpy(class_weights(targets)).log())
     epochs, batch_size = options.schedule(len(products))
     optimizer = _optimizer(network)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=[group["lr"] for group in optimizer.param_groups],
-        total_steps=epochs * -(-len(products) // batch_size), pct_start=0.2,
-    )  # fmt: skip
+    schedule = _schedule(optimizer, epochs * -(-len(products) // batch_size))
     label_weights = torch.from_numpy(weights * mask(targets))
     positive = torch.from_numpy((targets == 1).astype(np.float32))
     curves = []
@@ -218,13 +216,7 @@ def train_joint(
             keep = _keep(batch["present"], options.modality_dropout, rng)
             logits, _ = network(batch, keep)
             losses = _losses(logits, batch, positive[rows], label_weights[rows], network)
-            total = losses["fused"] + options.auxiliary_weight * sum(
-                (loss for name, loss in losses.items() if name != "fused"), torch.zeros(())
-            )
-            optimizer.zero_grad()
-            total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimizer.step()
+            _descend(network, losses, optimizer)
             schedule.step()
             for name, loss in losses.items():
                 sums[name] += float(loss.detach()) * len(rows)
@@ -257,6 +249,22 @@ def _optimizer(network: JointNetwork) -> torch.optim.AdamW:
             {"params": rest, "lr": options.learning_rate, "weight_decay": options.weight_decay},
         ]
     )
+
+
+def _schedule(optimizer: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Warm up over a fifth of the steps, then cool down along a cosine (Smith, Topin 2018, arXiv:1708.07120)."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rates, total_steps=n_steps, pct_start=0.2)
+
+
+def _descend(network: JointNetwork, losses: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """One step down L_fused + 0.3 Σ L_m."""
+    auxiliary = [loss for name, loss in losses.items() if name != "fused"]
+    total = losses["fused"] + network.options.auxiliary_weight * torch.stack([torch.zeros(()), *auxiliary]).sum()
+    optimizer.zero_grad()
+    total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
+    optimizer.step()
 
 
 def _losses(
