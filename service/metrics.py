@@ -6,6 +6,7 @@ Serving `/metrics`, merged over all workers, is left to BentoML.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import TYPE_CHECKING, Literal
 
 from service.guards import Reason
@@ -227,12 +228,11 @@ class Metrics:
         estimates = {("macro", "precision"): quality.macro_precision, ("macro", "recall"): quality.macro_recall}
         for name, of_class in classes.items():
             estimates |= {(name, "precision"): of_class.precision, (name, "recall"): of_class.recall}
-        self._live_quality.clear()
         for (name, measure), estimate in estimates.items():
-            if estimate.sufficient and estimate.value is not None:
-                self._live_quality.labels(measure, name, "estimate").set(estimate.value)
-                self._live_quality.labels(measure, name, "lower").set(estimate.lower)
-                self._live_quality.labels(measure, name, "upper").set(estimate.upper)
+            is_known = estimate.sufficient and estimate.value is not None
+            for bound, value in (("estimate", estimate.value), ("lower", estimate.lower), ("upper", estimate.upper)):
+                # NaN, since labels cannot be taken back where several workers write
+                self._live_quality.labels(measure, name, bound).set(value if is_known and value is not None else nan)
         self._sampling_z.labels("product").set(quality.self_check.products_z)
         self._sampling_z.labels("question").set(quality.self_check.questions_z)
 
