@@ -97,14 +97,17 @@ def train(catalogue: Catalogue, *, directory: Path, options: TrainingOptions, pr
             fit = partial(_fit_quick, data, targets, weights, options=options)
             said = believed(data, folds, fit=fit, report=partial(progress, "weigh labels"))
         weights = label_confidence(targets, said)
-    fit_members = partial(_fit_members, data, targets, weights, options=options)
     with clock.stage("cross-fit members"):
-        held = cross_fit(data, folds, fit=fit_members, report=partial(progress, "cross-fit members"))
-    with clock.stage("train on all products"):
-        committee = fit_members(np.arange(len(targets)), partial(progress, "train on all products"))
+        fit_some = partial(_fit_members, data, targets, weights, options=options)
+        held = cross_fit(data, folds, fit=fit_some, report=partial(progress, "cross-fit members"))
     with clock.stage("calibrate"):
         # against the labels as they are: weighed ones would tell of another base rate
         calibration = fit_calibration(held.logits, held.present, targets, mask(targets))
+    if options.labels == "merchant":  # the whole ensemble knows better than the quick members whom to trust
+        weights = label_confidence(targets, calibration(held.logits, held.present))
+    with clock.stage("train on all products"):
+        report = partial(progress, "train on all products")
+        committee = _fit_members(data, targets, weights, np.arange(len(targets)), report, options=options)
     fitted = _Fitted(part, targets, data, held, committee, calibration)
     with clock.stage("export"):
         files = _files(fitted)
