@@ -33,6 +33,13 @@ class Server:
     def post(self, path: str, body: object) -> httpx.Response:
         return httpx.post(self.url + path, json=body, timeout=20)
 
+    def wait_for_log(self, text: str, *, times: int) -> None:
+        """Wait until the log holds a text so many times, as when every worker has come up."""
+        until = time.monotonic() + START_SECONDS
+        while self.log.read_text().count(text) < times:
+            assert time.monotonic() < until, f"the log holds {text!r} fewer than {times} times: {self.log.read_text()}"
+            time.sleep(0.1)
+
 
 def free_port() -> int:
     with socket.socket() as listener:

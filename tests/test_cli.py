@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+WIDE = {"COLUMNS": "200"}  # so that no cell of a table is cut
 
 
 class Shell:
@@ -18,7 +19,7 @@ class Shell:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.environment = {**os.environ, "BENTOML_HOME": str(directory / "bentoml"), "PYTHONPATH": str(ROOT)}
+        self.environment = {**os.environ, "BENTOML_HOME": str(directory / "bentoml"), "PYTHONPATH": str(ROOT)} | WIDE
 
     def winnow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "training.cli", *arguments]

@@ -41,6 +41,7 @@ def samples(server: Server, name: str) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running(promoted(tmp_path_factory.mktemp("bentoml")), workers=2) as started:
+        started.wait_for_log("bundle loaded", times=2)  # the first worker is ready before the second
         yield started
 
 

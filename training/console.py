@@ -64,7 +64,7 @@ def models_table(manifests: list[Manifest], current: str | None) -> Table:
     """One row a bundle, the newest first; the one that is served is marked."""
     table = Table()
     for heading in ("", "version", "catalogue", "trained at", "classes", "members"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=heading == "version")
     for manifest in manifests:
         table.add_row(
             "serving" if manifest.version == current else "",
