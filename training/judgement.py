@@ -1,0 +1,121 @@
+"""The gate's evidence: what candidate and incumbent say to answers that neither was trained on.
+
+Which answers those are follows from the two manifests alone, so that a judgement can be repeated at any time. The
+arithmetic is left to `training.gate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle import Bundle, Manifest
+from service.ensemble import Ensemble
+from training.cells import UNKNOWN
+from training.gate import Checks, Judged, Policy, Verdict, judge
+from training.human_labels import HumanLabels, in_share, seconds
+from training.predict import Progress, predict
+
+N_TIMINGS = 9
+KEY = "human_labels"  # of the provenance
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """Which human labels a bundle has learned from; a part of its provenance.
+
+    All answers before `since`, and those before `until` of products that were not kept for judging.
+
+    Parameters
+    ----------
+    since : until when its incumbent had learned; None if that knew no human label
+    until : when its labels were read
+    salt, share : which products given answers between were kept for judging
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    salt: str = "none"
+    share: float = 0.0
+
+    def learned(self, labels: HumanLabels) -> NDArray[np.bool_]:
+        """Answers that the bundle was trained on, (n_products, n_classes)."""
+        kept_apart = np.array([in_share(one, salt=self.salt, share=self.share) for one in labels.task_ids], dtype=bool)
+        before = labels.times < seconds(self.since)
+        between = (labels.times < seconds(self.until)) & ~kept_apart.reshape(-1, 1)
+        return np.asarray((labels.answers != UNKNOWN) & (before | between))
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a manifest's provenance."""
+        times = {"since": self.since, "until": self.until}
+        moments = {name: moment.isoformat() if moment else None for name, moment in times.items()}
+        return {**moments, "salt": self.salt, "share": self.share}
+
+
+def trained_on(manifest: Manifest) -> TrainedOn:
+    """Read it from a manifest; a bundle that was trained from a catalogue alone knows no human label."""
+    said = manifest.provenance.get(KEY)
+    if said is None:
+        return TrainedOn()
+    since, until = (datetime.fromisoformat(said[name]) if said[name] else None for name in ("since", "until"))
+    return TrainedOn(since, until, str(said["salt"]), float(said["share"]))
+
+
+def judge_candidate(
+    candidate: Bundle, incumbent: Bundle, labels: HumanLabels, *, progress: Progress, policy: Policy | None = None
+) -> Verdict:
+    """Judge a candidate by the answers that neither bundle has learned from and that stand for traffic."""
+    unseen = ~trained_on(candidate.manifest).learned(labels) & ~trained_on(incumbent.manifest).learned(labels)
+    judging = labels.only(unseen & (labels.importance > 0.0))
+    evidence = _judged(candidate, incumbent, judging, progress=progress)
+    return judge(evidence, checks=_checks(candidate, incumbent), policy=policy)
+
+
+def _judged(candidate: Bundle, incumbent: Bundle, labels: HumanLabels, *, progress: Progress) -> Judged:
+    row, class_index = np.nonzero(labels.answers != UNKNOWN)
+    shape = labels.answers.shape
+    said = [
+        predict(bundle, labels.products, progress=progress).probabilities if labels.products else np.zeros(shape)
+        for bundle in (incumbent, candidate)
+    ]
+    old, new = incumbent.manifest, candidate.manifest
+    return Judged(
+        classes=new.taxonomy.classes,
+        product_index=row,
+        class_index=class_index,
+        answers=labels.answers[row, class_index].astype(np.float64),
+        weights=labels.importance[row, class_index],
+        incumbent=said[0][row, class_index].astype(np.float64),
+        candidate=said[1][row, class_index].astype(np.float64),
+        incumbent_thresholds=np.asarray(old.thresholds, dtype=np.float64),
+        candidate_thresholds=np.asarray(new.thresholds, dtype=np.float64),
+        priors=np.asarray(old.priors, dtype=np.float64),
+    )
+
+
+def _checks(candidate: Bundle, incumbent: Bundle) -> Checks:
+    """Time both on the candidate's machine, and compare the candidate's graph with what its trained model said."""
+    ours, theirs = Ensemble(candidate), Ensemble(incumbent)
+    said = ours.predict(candidate.golden_inputs).probabilities
+    difference = np.abs(said - candidate.golden_outputs["probabilities"]).max()
+    return Checks(
+        incumbent_seconds=_seconds_a_batch(theirs, incumbent),
+        candidate_seconds=_seconds_a_batch(ours, candidate),
+        parity_difference=float(difference),
+    )
+
+
+def _seconds_a_batch(ensemble: Ensemble, bundle: Bundle) -> float:
+    """Median time a product of the bundle's own golden batch, times 64: the batches of two bundles differ in size."""
+    timings = []
+    for _ in range(N_TIMINGS):
+        began = perf_counter()
+        ensemble.predict(bundle.golden_inputs)
+        timings.append(perf_counter() - began)
+    return median(timings) / len(bundle.golden_inputs["present"]) * 64
