@@ -6,9 +6,12 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -16,11 +19,26 @@ from rich.markup import escape
 from service.bundle import Bundle, read_bundle, read_manifest
 from service.bundle_store import BundleStore
 from service.errors import WinnowError
+from service.label_queue.store import LabelQueue, open_store
+from service.settings import Settings
 from training.catalogue import Catalogue, open_catalogue
-from training.console import messages, models_table, progress_bars, results, scores_table
+from training.console import (
+    loop_line,
+    loop_table,
+    messages,
+    models_table,
+    progress_bars,
+    replay_table,
+    results,
+    scores_table,
+)
+
+if TYPE_CHECKING:
+    from training.gate import Verdict
 
 DEMO_DIRECTORY = Path("data/demo")
 REPORTS = Path("reports")
+GATE_SAYS_NO = 3  # exit status
 
 app = typer.Typer(
     name="winnow",
@@ -74,7 +92,7 @@ def train(
     opened = open_catalogue(catalogue)
     if labels == "truth":
         opened = opened.with_truth("train")
-    version = _fit(opened, labels=labels, seed=seed)
+    version = _fit(opened, store=_store(), labels=labels, seed=seed)
     if opened.has("test"):
         _evaluate(_read(version), opened, part="test", report=None)
     if promote:
@@ -108,6 +126,142 @@ def show_model(version: Version = "current") -> None:
 
 
 @app.command()
+def retrain(
+    catalogue: CataloguePath,
+    *,
+    seed: Seed = 0,
+    judge_share: Annotated[
+        float, typer.Option(help="Of the newly labelled products, kept to judge by; they train the next time.")
+    ] = 0.35,
+    human_weight: Annotated[float, typer.Option(help="What a person's answer counts for, a merchant's label 1.")] = 4.0,
+    importance_exponent: Annotated[
+        float, typer.Option(help="e of the factor W**e that answers have in the loss.", min=0, max=1)
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from what people answered, and serve the result if the gate finds it better.
+
+    Exit status 0: promoted; 3: the gate said no, and what is served stays; 1: an error. Can be killed at any moment.
+    """
+    from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
+    from training.lessons import HumanWeights  # noqa: PLC0415  loads scikit-learn
+    from training.retrain import RetrainOptions  # noqa: PLC0415
+    from training.retrain import retrain as run  # noqa: PLC0415
+
+    options = RetrainOptions(
+        judge_share, TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
+    )
+    with progress_bars() as progress, _queue() as queue:
+        done = run(
+            open_catalogue(catalogue), store=_store(), queue=queue, directory=_settings().home, options=options,
+            now=datetime.now(UTC), progress=progress,
+        )  # fmt: skip
+    messages.print(f"{done.candidate}: trained on {done.n_answers} answers of people.")
+    _say(done.verdict, done.to_json() if as_json else None)
+
+
+@app.command()
+def gate(version: Version, as_json: AsJson = False) -> None:
+    """Judge a bundle against the one that is served, by all answers that neither has learned from. Moves nothing."""
+    from training.retrain import gate as run  # noqa: PLC0415  loads torch
+
+    with progress_bars() as progress, _queue() as queue:
+        verdict = run(version, store=_store(), queue=queue, progress=progress)
+    _say(verdict, verdict.to_json() if as_json else None)
+
+
+@app.command()
+def promote(version: Version) -> None:
+    """Serve a bundle from now on, whatever the gate says of it."""
+    from training.promote import promote as move  # noqa: PLC0415
+
+    done = move(_store(), version, directory=_settings().home, now=datetime.now(UTC), why="asked for")
+    messages.print(f"Serving {done.version} instead of {done.replaced or 'nothing'}.")
+
+
+@app.command()
+def rollback() -> None:
+    """Serve again what the current bundle replaced."""
+    from training.promote import rollback as move  # noqa: PLC0415
+
+    done = move(_store(), directory=_settings().home, now=datetime.now(UTC))
+    messages.print(f"Serving {done.version} again instead of {done.replaced}.")
+
+
+@app.command()
+def replay(
+    catalogue: CataloguePath,
+    *,
+    n_seeds: Annotated[int, typer.Option("--seeds", help="Repetitions of every strategy.", min=1)] = 5,
+    n_rounds: Annotated[int, typer.Option("--rounds", help="Retrainings of each run.", min=1)] = 8,
+    only: Annotated[list[str] | None, typer.Option(help="A strategy to compare; may be repeated.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="A bundle whose embedding shows the heads the images.")] = None,
+    error_rate: Annotated[float, typer.Option(help="Share of wrong answers.", min=0, max=1)] = 0.02,
+    as_json: AsJson = False,
+    report: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
+) -> None:
+    """Measure how many answers each way of asking needs on a catalogue whose truth is known, and recommend one."""
+    from training.replay import Plan  # noqa: PLC0415  loads torch
+    from training.replay import replay as run  # noqa: PLC0415
+    from training.replay_pool import read_pool  # noqa: PLC0415
+    from training.replay_report import write_replay_report  # noqa: PLC0415
+    from training.savings import study  # noqa: PLC0415
+    from training.strategies import named  # noqa: PLC0415
+
+    opened, plan = open_catalogue(catalogue), Plan(n_rounds=n_rounds, error_rate=error_rate)
+    strategies = named(only or [])
+    with progress_bars() as progress:
+        pool = read_pool(opened, bundle=_read(bundle) if bundle else None, progress=progress)
+        runs = list(run(pool, strategies, seeds=range(n_seeds), plan=plan, progress=progress))
+    found = study(opened.name, runs, plan=plan)
+    path = write_replay_report(report or REPORTS / f"replay-{opened.name}.html", found)
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+    else:
+        results.print(replay_table(found))
+    messages.print(f"{found.recommendation} Report: {path}")
+
+
+@app.command()
+def loop(
+    catalogue: CataloguePath,
+    *,
+    n_rounds: Annotated[int, typer.Option("--rounds", help="How often to label and retrain.", min=1)] = 4,
+    n_tasks: Annotated[int, typer.Option("--tasks", help="Products that annotators open a round.", min=1)] = 1_000,
+    error_rate: Annotated[float, typer.Option(help="Share of wrong answers.", min=0, max=1)] = 0.02,
+    home: Annotated[Path | None, typer.Option(help="Where its own model store and queue go; kept.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Close the loop on a catalogue: serve, send the stream, label as people would, retrain, gate, swap, and again.
+
+    It works in a model store and a label queue of its own; what you serve and label is not touched.
+    """
+    from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
+    from training.loop import LoopOptions  # noqa: PLC0415
+    from training.loop import loop as run  # noqa: PLC0415
+    from training.retrain import RetrainOptions  # noqa: PLC0415
+
+    opened = open_catalogue(catalogue)
+    own = home or Path(tempfile.mkdtemp(prefix="winnow-loop-"))
+    options = LoopOptions(
+        n_rounds=n_rounds, n_tasks=n_tasks, error_rate=error_rate, seed=seed,
+        retraining=RetrainOptions(training=TrainingOptions(seed=seed)),
+    )  # fmt: skip
+    _first_bundle(opened, BundleStore(own), seed=seed)
+    with progress_bars() as progress:
+        done = run(
+            opened, home=own, options=options, inherited=os.environ, progress=progress,
+            on_round=lambda one: messages.print(loop_line(one)),
+        )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(done.to_json()))
+    else:
+        results.print(loop_table(done))
+    messages.print(f"Model store and label queue of this loop: {own}")
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 3000,
@@ -126,16 +280,55 @@ def serve(
     become_server(host=host, port=port)
 
 
+def _settings() -> Settings:
+    return Settings.from_env(os.environ)
+
+
 def _store() -> BundleStore:
-    home = os.environ.get("BENTOML_HOME")
-    return BundleStore(Path(home) if home else Path.home() / "bentoml")
+    settings = _settings()
+    return BundleStore(settings.home, settings.model)
+
+
+@contextmanager
+def _queue() -> Iterator[LabelQueue]:
+    """The label queue that the service writes to."""
+    settings = _settings()
+    queue = open_store(settings.database_url.get_secret_value(), lease_seconds=settings.lease_seconds)
+    try:
+        yield queue
+    finally:
+        queue.close()
+
+
+def _first_bundle(catalogue: Catalogue, store: BundleStore, *, seed: int) -> None:
+    """Begin with the bundle that is served here if it is of this catalogue, and train one otherwise."""
+    if store.current() is not None:
+        return
+    current = _store().current()
+    if current is not None:
+        manifest = read_manifest(_store().load(current))
+        if (manifest.fields, manifest.taxonomy) == (catalogue.fields, catalogue.taxonomy):
+            store.promote(store.save(_store().load(current)))
+            return
+    messages.print(f"No bundle of {catalogue.name} is served here: training one first.")
+    store.promote(_fit(catalogue, store=store, labels="merchant", seed=seed))
+
+
+def _say(verdict: Verdict, document: dict[str, Any] | None) -> None:
+    """Show the gate's answer, which is also the exit status."""
+    if document is not None:
+        typer.echo(json.dumps(document, indent=1))
+    word = "yes" if verdict.promote else "no"
+    messages.print(f"The gate says {word}: {'; '.join(verdict.reasons)}.", highlight=False)
+    if not verdict.promote:
+        raise typer.Exit(GATE_SAYS_NO)
 
 
 def _read(version: str) -> Bundle:
     return read_bundle(_store().load(version))
 
 
-def _fit(catalogue: Catalogue, *, labels: Literal["merchant", "truth"], seed: int) -> str:
+def _fit(catalogue: Catalogue, *, store: BundleStore, labels: Literal["merchant", "truth"], seed: int) -> str:
     """Train into a temporary directory and keep the bundle once it is complete; return its version."""
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
     from training.fit import train as fit  # noqa: PLC0415
@@ -143,7 +336,7 @@ def _fit(catalogue: Catalogue, *, labels: Literal["merchant", "truth"], seed: in
     with tempfile.TemporaryDirectory(prefix="winnow-") as draft, progress_bars() as progress:
         options = TrainingOptions(seed=seed, labels=labels)
         fit(catalogue, directory=Path(draft) / "bundle", options=options, progress=progress)
-        return _store().save(Path(draft) / "bundle")
+        return store.save(Path(draft) / "bundle")
 
 
 def _evaluate(bundle: Bundle, catalogue: Catalogue, *, part: Part, report: Path | None, as_json: bool = False) -> None:

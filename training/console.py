@@ -16,6 +16,7 @@ from training.evaluate import Evaluation, Scores
 from training.predict import Progress as ProgressCallback
 
 if TYPE_CHECKING:  # loads torch
+    from training.loop import Beside, LoopReport, Round
     from training.savings import Estimate, Study
 
 messages = Console(stderr=True)  # standard output carries results alone
@@ -88,6 +89,47 @@ def replay_table(study: Study) -> Table:
         savings = [_mean(row.savings[cost], ".1f") for cost in (0, 3)]
         table.add_row(row.strategy, f"{row.answers:,.0f}", f"{row.products_opened:,.0f}", *measures, *savings)
     return table
+
+
+def loop_line(one: Round) -> str:
+    """What happened in a round, in a sentence."""
+    if one.number == 0:
+        return f"start: macro AP {one.test_macro_ap:.4f} on the test part"
+    verdict = "promoted" if one.promoted else "kept as it is"
+    why = f" ({'; '.join(one.verdict.reasons)})" if one.verdict else ""
+    return (
+        f"round {one.number}: {one.answers} answers about {one.products_opened} products, {verdict}{why}; "
+        f"macro AP {one.test_macro_ap:.4f}"
+    )
+
+
+def loop_table(report: LoopReport) -> Table:
+    """One row a round, live quality beside the truth."""
+    table = Table(title=f"loop on {report.catalogue}", title_justify="left")
+    for heading in ("round", "test macro AP", "answers", "opened", "promoted", "sent", "failed"):
+        table.add_column(heading, justify="right")
+    for heading in ("live precision (true)", "live recall (true)", "seconds"):
+        table.add_column(heading, justify="right")
+    for one in report.rounds:
+        table.add_row(
+            str(one.number),
+            f"{one.test_macro_ap:.4f}",
+            str(one.answers),
+            str(one.products_opened),
+            "yes" if one.promoted else "no",
+            str(one.requests_sent),
+            str(one.requests_failed),
+            _beside(one.precision),
+            _beside(one.recall),
+            f"{one.seconds:.0f}",
+        )
+    return table
+
+
+def _beside(value: Beside | None) -> str:
+    if value is None or value.estimate is None or value.truth is None:
+        return "–"
+    return f"{value.estimate:.3f} ({value.truth:.3f})"
 
 
 def _mean(value: Estimate, digits: str) -> str:

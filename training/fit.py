@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,9 @@ from training.committee import Committee, Prepared, QuickMembers, fit_network, f
 from training.encode import encode_products, learn_encoding
 from training.export import EnsembleModule
 from training.held_out import HeldOut, Report, believed, cross_fit, make_folds
+from training.human_labels import HumanLabels
 from training.joint import JointOptions
+from training.lessons import HumanWeights, Lessons, with_people, without_people
 from training.manifest import (
     bundle_files,
     example,
@@ -57,6 +59,7 @@ class TrainingOptions:
     n_folds: int = 2
     n_threads: int = 2
     joint: JointOptions = field(default_factory=JointOptions)
+    human: HumanWeights = field(default_factory=HumanWeights)
 
 
 class _Clock:
@@ -72,8 +75,21 @@ class _Clock:
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.process_time() - start, 2)
 
 
-def train(catalogue: Catalogue, *, directory: Path, options: TrainingOptions, progress: Progress) -> Manifest:
+def train(
+    catalogue: Catalogue,
+    *,
+    directory: Path,
+    options: TrainingOptions,
+    progress: Progress,
+    people: HumanLabels | None = None,
+    remarks: Mapping[str, Any] | None = None,
+) -> Manifest:
     """Train an ensemble and write its bundle; the directory appears last and whole, so an interrupt leaves none.
+
+    Parameters
+    ----------
+    people : answers that stand over the catalogue's labels
+    remarks : what the provenance shall say beside what this function knows
 
     Raises
     ------
@@ -87,32 +103,34 @@ def train(catalogue: Catalogue, *, directory: Path, options: TrainingOptions, pr
     torch.set_num_threads(options.n_threads)
     clock = _Clock()
     part = catalogue.read("train")
-    targets = _targets(catalogue, part, options)
+    lessons = _lessons(part, _targets(catalogue, part, options), people, options)
+    part, targets = replace(part, products=list(lessons.products)), lessons.targets
     with clock.stage("encode"):
         data = _prepare(catalogue, part, report=partial(progress, "encode products"))
     folds = make_folds(part.products, n_folds=options.n_folds, seed=options.seed)
-    weights = mask(targets)
+    confidence = mask(targets)
     if options.labels == "merchant" and data.designs:
         with clock.stage("weigh labels"):
-            fit = partial(_fit_quick, data, targets, weights, options=options)
+            fit = partial(_fit_quick, data, targets, confidence, options=options)
             said = believed(data, folds, fit=fit, report=partial(progress, "weigh labels"))
-        weights = label_confidence(targets, said)
+        confidence = label_confidence(targets, said)
+    weights = lessons.loss_weights(confidence)
+    standing = lessons.calibration_weights(mask(targets))  # not weighed by confidence: that is another base rate
     with clock.stage("cross-fit members"):
         fit_some = partial(_fit_members, data, targets, weights, options=options)
         held = cross_fit(data, folds, fit=fit_some, report=partial(progress, "cross-fit members"))
     with clock.stage("calibrate"):
-        # against the labels as they are: weighed ones would tell of another base rate
-        calibration = fit_calibration(held.logits, held.present, targets, mask(targets))
+        calibration = fit_calibration(held.logits, held.present, targets, standing)
     if options.labels == "merchant":  # the whole ensemble knows better than the quick members whom to trust
-        weights = label_confidence(targets, calibration(held.logits, held.present))
+        weights = lessons.loss_weights(label_confidence(targets, calibration(held.logits, held.present)))
     with clock.stage("train on all products"):
         report = partial(progress, "train on all products")
         committee = _fit_members(data, targets, weights, np.arange(len(targets)), report, options=options)
-    fitted = _Fitted(part, targets, data, held, committee, calibration)
+    fitted = _Fitted(part, targets, standing, data, held, committee, calibration)
     with clock.stage("export"):
         files = _files(fitted)
         progress("export", 1, 1)
-    about = _about(catalogue, fitted, options=options, clock=clock)
+    about = _about(catalogue, fitted, options=options, clock=clock, remarks=remarks or {})
     return _write(directory, about, files)
 
 
@@ -122,10 +140,17 @@ class _Fitted:
 
     part: Part
     targets: Labels
+    standing: Weights  # under which the targets look like traffic
     data: Prepared
     held: HeldOut
     committee: Committee
     calibration: Calibration
+
+
+def _lessons(part: Part, targets: Labels, people: HumanLabels | None, options: TrainingOptions) -> Lessons:
+    if people is None:
+        return without_people(part.products, targets)
+    return with_people(part.products, targets, people, options.human)
 
 
 def _targets(catalogue: Catalogue, part: Part, options: TrainingOptions) -> Labels:
@@ -185,12 +210,14 @@ def _write(directory: Path, about: Mapping[str, Any], files: Mapping[str, bytes]
     return manifest
 
 
-def _about(catalogue: Catalogue, fitted: _Fitted, *, options: TrainingOptions, clock: _Clock) -> dict[str, Any]:
+def _about(
+    catalogue: Catalogue, fitted: _Fitted, *, options: TrainingOptions, clock: _Clock, remarks: Mapping[str, Any]
+) -> dict[str, Any]:
     """The manifest but for its files."""
     held, calibration, committee, targets = fitted.held, fitted.calibration, fitted.committee, fitted.targets
     answers = calibration(held.logits, held.present)
     classes = catalogue.taxonomy.classes
-    thresholds = fit_thresholds(answers, targets, mask(targets), classes=classes, settings=catalogue.thresholds)
+    thresholds = fit_thresholds(answers, targets, fitted.standing, classes=classes, settings=catalogue.thresholds)
     by_member = dict(zip(committee.members, calibration.members(held.logits).transpose(1, 0, 2), strict=True))
     now = datetime.now(UTC)
     return {
@@ -205,6 +232,9 @@ def _about(catalogue: Catalogue, fitted: _Fitted, *, options: TrainingOptions, c
         "members": member_cards(fitted.data, committee, calibration),
         "metrics": held_out_metrics(answers, by_member, targets, thresholds),
         "reference": learn_reference(catalogue, fitted.part.products, fitted.data.products, answers),
-        "provenance": provenance(targets, committee, options=asdict(options), cpu_seconds=clock.seconds),
+        "provenance": {
+            **provenance(targets, committee, options=asdict(options), cpu_seconds=clock.seconds),
+            **remarks,
+        },
         "example": example(catalogue),
     }

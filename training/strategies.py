@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from service.acquisition.cohort import SealedCohort
 from service.acquisition.intake import AcquisitionRule, Intake, SealPolicy, ServedBundle
 from service.acquisition.scores import ETA, FLOOR, Scores, score
+from service.errors import CatalogueError
 
 Rule = Literal["whole products", "random questions", "shipped", "top questions"]
 AskedOf = Literal["stream", "catalogue", "both"]
@@ -71,6 +72,22 @@ STRATEGIES: tuple[Strategy, ...] = (
     replace(SHIPPED, name="doubtful merchant labels", asked_of="catalogue"),
     replace(SHIPPED, name="stream and catalogue", asked_of="both"),
 )
+
+
+def named(names: Sequence[str]) -> tuple[Strategy, ...]:
+    """Strategies by their names, random products always among them; all of them where no name is given.
+
+    Raises
+    ------
+    CatalogueError
+        If there is no such strategy.
+    """
+    known = {strategy.name: strategy for strategy in STRATEGIES}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise CatalogueError(f"there is no strategy {unknown[0]!r}; there are {'; '.join(known)}")
+    wanted = {RANDOM_PRODUCTS.name, *names} if names else set(known)
+    return tuple(strategy for strategy in STRATEGIES if strategy.name in wanted)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,306 @@
+"""Retraining from people's answers: what is learned, what judges, what is promoted, what a kill leaves behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.bundle import read_bundle
+from service.bundle_store import BundleStore
+from service.contracts import FieldSpec
+from service.errors import NoBundle
+from service.label_queue.rows import NewCohort, NewQuestion, NewTask, Submission, TaskLabels
+from service.label_queue.store import LabelQueue, open_store
+from tests.catalogues import WORDS, Columns, write
+from training.catalogue import Catalogue, open_catalogue
+from training.fit import TrainingOptions, train
+from training.human_labels import HumanLabels, in_share, read_human_labels
+from training.joint import JointOptions
+from training.judgement import TrainedOn, judge_candidate, trained_on
+from training.lessons import HumanWeights, with_people
+from training.predict import predict
+from training.promote import only_one
+from training.retrain import NothingNew, Retraining, RetrainOptions, gate, retrain
+from training.tables import write_table
+
+NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)  # after any bundle that a test trains
+QUICK = TrainingOptions(n_folds=2, n_threads=1, joint=JointOptions(epochs=2, batch_size=16, min_steps=1))
+OPTIONS = RetrainOptions(judge_share=0.5, training=QUICK)
+FIELDS = FieldSpec.model_validate({"id": "sku", "text": ["title"]})
+ROOT = Path(__file__).parent.parent
+
+Answer = Literal["yes", "no", "unsure"]
+
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """Nobody looks at the progress of a test."""
+
+
+def titles(words: Sequence[str], rng: Random) -> Columns:
+    return {"title": [f"a {word} {rng.randrange(5)}" for word in words]}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalogue whose merchants call every lamp a boot and every boot a lamp, and a home with a bundle of it."""
+    directory = write(tmp_path_factory.mktemp("shop") / "shop", 'text = ["title"]', titles)
+    opened = open_catalogue(directory)
+    labels = opened.read("train").merchant_labels
+    assert labels is not None
+    claims = labels[:, [0, 2, 1, 3]]
+    ids = [product.product_id for product in opened.read("train").products]
+    columns = {name: claims[:, index].tolist() for index, name in enumerate(opened.taxonomy.classes)}
+    write_table(directory / "train.labels.parquet", {"sku": ids, **columns})
+    train(opened, directory=directory / "draft", options=QUICK, progress=silent)
+    return directory
+
+
+@pytest.fixture
+def catalogue(shop: Path) -> Catalogue:
+    return open_catalogue(shop)
+
+
+@pytest.fixture
+def home(shop: Path, tmp_path: Path) -> Path:
+    store = BundleStore(tmp_path / "home")
+    store.promote(store.save(shop / "draft"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[LabelQueue]:
+    opened = open_store(url(tmp_path), lease_seconds=60)
+    yield opened
+    opened.close()
+
+
+def url(directory: Path) -> str:
+    return f"sqlite:///{directory / 'queue.sqlite3'}"
+
+
+def answered(
+    queue: LabelQueue,
+    *,
+    cohort: str = "one",
+    n_products: int = 120,
+    at: datetime = NOON,
+    tau: float | None = None,
+    unsure: Sequence[str] = (),
+) -> None:
+    """A cohort whose products are asked about every class, and answered with the truth."""
+    rng = Random(cohort)
+    words = [rng.choice(WORDS) for _ in range(n_products)]
+    tasks = [task(f"{cohort}-{row}", word, priority=float(n_products - row)) for row, word in enumerate(words)]
+    zeros = [0.0] * len(WORDS)
+    counters = {"classes": list(WORDS), "probability": zeros, "positive": zeros, "probability_of_positive": zeros}
+    new = NewCohort(cohort, "shop-1", "worker", at, n_products, tau, counters, tuple(tasks))
+    queue.enqueue([new], now=at)
+    labels = tuple(
+        TaskLabels(one.fingerprint, {name: said(name, word, unsure) for name in WORDS})
+        for one, word in zip(tasks, words, strict=True)
+    )
+    queue.submit(Submission("ann", labels, known_classes=frozenset(WORDS)), now=at)
+
+
+def said(name: str, word: str, unsure: Sequence[str]) -> Answer:
+    return "unsure" if name in unsure else "yes" if name == word else "no"
+
+
+def task(product_id: str, word: str, *, priority: float) -> NewTask:
+    questions = tuple(NewQuestion(name, 0.5, True, "doubt", 0.25, 0.5) for name in WORDS)
+    return NewTask(product_id, product_id, {"sku": product_id, "title": f"a {word}"}, priority, 1.0, questions)
+
+
+def run(
+    catalogue: Catalogue, home: Path, queue: LabelQueue, *, now: datetime = NOON + timedelta(hours=1)
+) -> Retraining:
+    return retrain(
+        catalogue,
+        store=BundleStore(home),
+        queue=queue,
+        directory=home,
+        options=OPTIONS,
+        now=now,
+        progress=silent,
+    )
+
+
+def test_answers_come_with_the_number_of_questions_that_each_stands_for(queue: LabelQueue) -> None:
+    answered(queue, n_products=40, tau=3.0, unsure=["mug"])
+
+    labels = read_human_labels(queue, fields=FIELDS, classes=("scarf", "mug"))
+
+    assert labels.answers.shape == (40, 2)
+    assert set(labels.answers[:, 0]) == {0, 1}
+    assert set(labels.answers[:, 1]) == {-1}
+    by_task = dict(zip(labels.task_ids, labels.importance[:, 0], strict=True))
+    assert by_task["one-0"] == 6.0  # threshold 3 over weight 1, drawn with probability 1/2
+    assert by_task["one-39"] == 0.0  # its priority 1 lies below the threshold
+
+
+def test_people_undo_what_the_merchants_got_wrong(catalogue: Catalogue, home: Path, queue: LabelQueue) -> None:
+    answered(queue, n_products=200)
+    lamp = [FIELDS.product({"sku": "x", "title": "a lamp"})]
+    store = BundleStore(home)
+    before = predict(read_bundle(store.load()), lamp, progress=silent).probabilities[0]
+
+    done = run(catalogue, home, queue)
+
+    after = predict(read_bundle(store.load()), lamp, progress=silent).probabilities[0]
+    assert done.promoted
+    assert store.current() == done.candidate != done.incumbent
+    index = catalogue.taxonomy.classes.index("lamp")
+    assert after[index] > 0.5 > before[index]
+
+
+def test_what_judges_is_not_learned_and_is_learned_the_next_time(
+    catalogue: Catalogue, home: Path, queue: LabelQueue
+) -> None:
+    answered(queue, n_products=200)
+    first = run(catalogue, home, queue)
+    answered(queue, cohort="two", n_products=200, at=NOON + timedelta(hours=2))
+
+    second = run(catalogue, home, queue, now=NOON + timedelta(hours=3))
+
+    assert first.n_new_answers == 800
+    assert first.n_answers + 4 * first.verdict.n_products == 800
+    assert second.n_answers == 800 + 800 - 4 * second.verdict.n_products
+
+
+def test_a_candidate_that_is_no_better_is_kept_but_not_served(
+    catalogue: Catalogue, home: Path, queue: LabelQueue
+) -> None:
+    answered(queue, n_products=20)
+
+    done = run(catalogue, home, queue)
+
+    assert not done.promoted
+    assert BundleStore(home).current() == done.incumbent
+    assert "newly labelled products to judge by; the gate wants 50" in done.verdict.reasons[0]
+    assert gate(done.candidate, store=BundleStore(home), queue=queue, progress=silent).n_products == (
+        done.verdict.n_products
+    )
+
+
+def test_without_new_answers_nothing_is_trained(catalogue: Catalogue, home: Path, queue: LabelQueue) -> None:
+    with pytest.raises(NothingNew, match="nobody has answered a question"):
+        run(catalogue, home, queue)
+
+    assert len(BundleStore(home).manifests()) == 1
+
+
+def test_without_an_incumbent_the_remedy_is_named(catalogue: Catalogue, tmp_path: Path, queue: LabelQueue) -> None:
+    with pytest.raises(NoBundle, match="run `winnow train` first"):
+        run(catalogue, tmp_path / "empty", queue)
+
+
+def test_a_judgement_repeats_itself(catalogue: Catalogue, home: Path, queue: LabelQueue) -> None:
+    answered(queue, n_products=200)
+    done = run(catalogue, home, queue)
+    store = BundleStore(home)
+    candidate, incumbent = (read_bundle(store.load(version)) for version in (done.candidate, done.incumbent))
+    answered(queue, cohort="later", at=NOON + timedelta(days=1))
+    labels = read_human_labels(queue, fields=catalogue.fields, classes=catalogue.taxonomy.classes)
+
+    then = labels.only(labels.times < NOON.timestamp() + 3600)
+
+    again = judge_candidate(candidate, incumbent, then, progress=silent)
+    assert again.gain == done.verdict.gain
+    assert judge_candidate(candidate, incumbent, labels, progress=silent).n_answers == again.n_answers + 480
+
+
+@pytest.mark.parametrize("stage", ["weigh labels", "train on all products", "classify"])
+def test_a_kill_leaves_the_incumbent_serving_and_the_next_run_clean(
+    shop: Path, home: Path, queue: LabelQueue, stage: str, tmp_path: Path
+) -> None:
+    answered(queue, n_products=200)
+    before = BundleStore(home).current()
+    program = (
+        "import sys, os, signal\n"
+        "from tests.test_retrain import *\n"
+        "def killed(stage, done, total):\n"
+        "    if stage == sys.argv[4]: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "retrain(open_catalogue(Path(sys.argv[1])), store=BundleStore(Path(sys.argv[2])),\n"
+        "        queue=open_store(sys.argv[3], lease_seconds=60), directory=Path(sys.argv[2]), options=OPTIONS,\n"
+        "        now=NOON + timedelta(hours=1), progress=killed)"
+    )
+    arguments = [sys.executable, "-c", program, str(shop), str(home), url(tmp_path), stage]
+
+    killed = subprocess.run(arguments, cwd=ROOT, timeout=300, check=False)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert BundleStore(home).current() == before
+    with only_one(home):  # the lock went with the process
+        pass
+    assert run(open_catalogue(shop), home, queue).promoted
+
+
+def test_a_bundle_trained_from_a_catalogue_alone_has_learned_from_nobody(home: Path, queue: LabelQueue) -> None:
+    answered(queue, n_products=10)
+    labels = read_human_labels(queue, fields=FIELDS, classes=WORDS)
+
+    assert not trained_on(read_bundle(BundleStore(home).load()).manifest).learned(labels).any()
+
+
+@given(st.floats(0.0, 1.0), st.integers(0, 2**32))
+def test_a_plan_survives_the_manifest_and_splits_what_is_new(share: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    moments = NOON.timestamp() + rng.integers(-3, 3, (30, 2)) * 3600.0
+    labels = HumanLabels(
+        task_ids=tuple(f"task-{row}" for row in range(30)),
+        products=tuple(FIELDS.product({"sku": str(row)}) for row in range(30)),
+        answers=rng.integers(-1, 2, (30, 2)).astype(np.int8),
+        times=moments,
+        importance=np.ones((30, 2)),
+    )
+    plan = TrainedOn(NOON - timedelta(hours=1), NOON + timedelta(hours=1), "shop-1", share)
+
+    learned = plan.learned(labels)
+
+    known = labels.answers >= 0
+    kept_apart = np.array([[in_share(one, salt="shop-1", share=share)] for one in labels.task_ids])
+    old, new = moments < plan.since.timestamp(), moments >= plan.until.timestamp()  # type: ignore[union-attr]
+    assert np.array_equal(learned[old], known[old])
+    assert not learned[new].any()
+    between = ~old & ~new
+    assert np.array_equal(learned[between], (known & ~kept_apart)[between])
+
+
+@given(st.integers(0, 2**32), st.floats(0.5, 10.0), st.sampled_from([0.0, 0.5, 1.0]))
+def test_answers_stand_over_merchant_labels_with_the_weight_they_are_given(
+    seed: int, weight: float, exponent: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    products = [FIELDS.product({"sku": str(row)}) for row in range(6)]
+    targets = rng.integers(-1, 2, (6, 3)).astype(np.int8)
+    people = HumanLabels(
+        task_ids=("a", "b", "c"),
+        products=(products[1], FIELDS.product({"sku": "new"}), products[4]),
+        answers=np.array([[1, 0, -1], [0, 1, 1], [-1, -1, 0]], dtype=np.int8),
+        times=np.zeros((3, 3)),
+        importance=rng.uniform(1, 50, (3, 3)),
+    )
+
+    lessons = with_people(products, targets, people, HumanWeights(weight, exponent))
+
+    assert [product.product_id for product in lessons.products] == ["0", "1", "2", "3", "4", "5", "new"]
+    assert lessons.targets[1].tolist() == [1, 0, targets[1, 2]]
+    assert lessons.targets[6].tolist() == [0, 1, 1]
+    assert np.array_equal(lessons.targets[[0, 2, 3, 5]], targets[[0, 2, 3, 5]])
+    said = lessons.human > 0
+    assert said.sum() == 6
+    assert lessons.human[said].mean() == pytest.approx(weight, rel=1e-4)
+    assert lessons.human_importance[said].mean() == pytest.approx(weight, rel=1e-4)
+    confidence = np.full((7, 3), 0.3, dtype=np.float32)
+    assert np.array_equal(lessons.loss_weights(confidence)[~said], confidence[~said])

@@ -1,0 +1,180 @@
+"""Retraining from what people answered: read the labels, train a candidate, judge it, promote it if it is better.
+
+Can be killed at any moment and run again: the candidate grows in a temporary directory, enters the store whole, and the
+pointer moves last. Training itself is left to `training.fit`, the verdict to `training.gate`.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from service.bundle import Bundle, Manifest, read_bundle
+from service.bundle_store import BundleStore
+from service.errors import NoBundle, WinnowError
+from service.label_queue.store import LabelQueue
+from training.catalogue import Catalogue
+from training.fit import TrainingOptions, train
+from training.gate import Policy, Verdict
+from training.human_labels import HumanLabels, read_human_labels, seconds
+from training.judgement import KEY, TrainedOn, judge_candidate, trained_on
+from training.predict import Progress, check_fit
+from training.promote import only_one, promote
+
+logger = logging.getLogger(__name__)
+
+
+class NothingNew(WinnowError):
+    """No answer has come since the incumbent was trained."""
+
+    status = 409
+    title = "nothing new"
+
+
+@dataclass(frozen=True)
+class RetrainOptions:
+    """What `winnow retrain` can be told.
+
+    Parameters
+    ----------
+    judge_share : of the newly labelled products, kept from this training to judge it by; they train the next one
+    """
+
+    judge_share: float = 0.35
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What came of a retraining."""
+
+    candidate: str
+    incumbent: str
+    promoted: bool
+    n_answers: int  # that the candidate learned from
+    n_new_answers: int  # since the incumbent
+    seconds: dict[str, float]  # processor time of each stage of the training
+    verdict: Verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything by name."""
+        return {**asdict(self), "verdict": self.verdict.to_json()}
+
+
+def retrain(
+    catalogue: Catalogue,
+    *,
+    store: BundleStore,
+    queue: LabelQueue,
+    directory: Path,
+    options: RetrainOptions,
+    now: datetime,
+    progress: Progress,
+    policy: Policy | None = None,
+) -> Retraining:
+    """Train a candidate from merchant and human labels, and promote it if the gate says so.
+
+    Parameters
+    ----------
+    directory : where the lock and the history of promotions are kept
+    now : answers that come later are left to the next retraining
+
+    Raises
+    ------
+    NoBundle
+        If nothing is served yet: there is nothing to compare with.
+    NothingNew
+        If nobody has answered anything since the incumbent was trained.
+    AlreadyRunning
+        If another retraining works on this store.
+    """
+    with only_one(directory):
+        incumbent = _incumbent(store, catalogue)
+        labels = read_human_labels(queue, fields=catalogue.fields, classes=catalogue.taxonomy.classes)
+        labels = labels.only(labels.times < seconds(now))
+        plan = _plan(incumbent.manifest, now=now, options=options)
+        n_new = _n_new(labels, incumbent.manifest)
+        learned = labels.only(plan.learned(labels))
+        manifest = _train(catalogue, store, learned, plan=plan, incumbent=incumbent, options=options, progress=progress)
+        candidate = read_bundle(store.load(manifest.version))
+        verdict = judge_candidate(candidate, incumbent, labels, progress=progress, policy=policy)
+        if verdict.promote:
+            promote(store, manifest.version, directory=directory, now=now, why="; ".join(verdict.reasons))
+        logger.info("retrained", extra={"candidate": manifest.version, "promoted": verdict.promote})
+        return Retraining(
+            candidate=manifest.version,
+            incumbent=incumbent.manifest.version,
+            promoted=verdict.promote,
+            n_answers=learned.n_answers,
+            n_new_answers=n_new,
+            seconds=dict(manifest.provenance.get("cpu_seconds", {})),
+            verdict=verdict,
+        )
+
+
+def gate(
+    candidate: str,
+    *,
+    store: BundleStore,
+    queue: LabelQueue,
+    progress: Progress,
+    policy: Policy | None = None,
+) -> Verdict:
+    """Judge a stored bundle against the one that is served, by all answers that neither has learned from.
+
+    Raises
+    ------
+    NoBundle
+        If there is no such version, or nothing is served.
+    """
+    incumbent, other = read_bundle(store.load()), read_bundle(store.load(candidate))
+    labels = read_human_labels(queue, fields=other.manifest.fields, classes=other.manifest.taxonomy.classes)
+    return judge_candidate(other, incumbent, labels, progress=progress, policy=policy)
+
+
+def _incumbent(store: BundleStore, catalogue: Catalogue) -> Bundle:
+    try:
+        incumbent = read_bundle(store.load())
+    except NoBundle as error:
+        raise NoBundle("nothing is served yet, so there is nothing to do better; run `winnow train` first") from error
+    check_fit(incumbent, catalogue)
+    return incumbent
+
+
+def _plan(incumbent: Manifest, *, now: datetime, options: RetrainOptions) -> TrainedOn:
+    """Learn from what the incumbent knows, and from a share of what came since."""
+    return TrainedOn(since=trained_on(incumbent).until, until=now, salt=incumbent.version, share=options.judge_share)
+
+
+def _n_new(labels: HumanLabels, incumbent: Manifest) -> int:
+    n_new = int((labels.times[labels.answers >= 0] >= seconds(trained_on(incumbent).until)).sum())
+    if n_new == 0:
+        raise NothingNew("nobody has answered a question since the incumbent was trained; label some at /label first")
+    return n_new
+
+
+def _train(
+    catalogue: Catalogue,
+    store: BundleStore,
+    labels: HumanLabels,
+    *,
+    plan: TrainedOn,
+    incumbent: Bundle,
+    options: RetrainOptions,
+    progress: Progress,
+) -> Manifest:
+    with tempfile.TemporaryDirectory(prefix="winnow-") as draft:
+        manifest = train(
+            catalogue,
+            directory=Path(draft) / "bundle",
+            options=options.training,
+            progress=progress,
+            people=labels,
+            remarks={KEY: plan.to_json(), "incumbent": incumbent.manifest.version},
+        )
+        store.save(Path(draft) / "bundle")
+    return manifest
