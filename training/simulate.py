@@ -165,13 +165,14 @@ class Annotators:
             if not lease["tasks"]:
                 client.close()
                 return Labelling(n_answers, n_products)
-            labels = [self._labels(task, id_field) for task in lease["tasks"]]
+            labels = [self.labels_of(task, id_field) for task in lease["tasks"]]
             body = {"annotator": name, "lease_token": lease["lease_token"], "labels": labels}
             client.call("POST", "/label-queue/labels", body)
             n_answers += sum(len(label.get("answers", ())) for label in labels)
             n_products += len(labels)
 
-    def _labels(self, task: Mapping[str, Any], id_field: str) -> dict[str, Any]:
+    def labels_of(self, task: Mapping[str, Any], id_field: str) -> dict[str, Any]:
+        """What they say about one task, as the label queue takes it."""
         row = self._row.get(task["product"][id_field])
         if row is None:
             return {"task_id": task["task_id"], "skip": "not a product of this stream"}

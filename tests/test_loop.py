@@ -1,0 +1,83 @@
+"""The whole loop on a shop of a few products: real service, real queue, real retraining."""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.bundle_store import BundleStore
+from tests.catalogues import write
+from tests.test_retrain import OPTIONS, QUICK, silent, titles
+from training.catalogue import open_catalogue
+from training.fit import train
+from training.gate import Policy
+from training.loop import LoopOptions, Round, loop
+from training.simulate import Annotators
+
+ANY_PROOF = Policy(level=0.5, min_products=2, min_class_answers=1, max_slowdown=100.0)
+
+
+@pytest.mark.slow
+def test_a_loop_serves_labels_retrains_and_reports(tmp_path: Path) -> None:
+    catalogue = open_catalogue(write(tmp_path / "shop", 'text = ["title"]', titles))
+    home = tmp_path / "home"
+    train(catalogue, directory=tmp_path / "draft", options=QUICK, progress=silent)
+    store = BundleStore(home)
+    store.promote(store.save(tmp_path / "draft"))
+    seen: list[Round] = []
+
+    report = loop(
+        catalogue,
+        home=home,
+        options=LoopOptions(n_rounds=2, n_tasks=10, n_questions=2, retraining=OPTIONS),
+        inherited=os.environ,
+        progress=silent,
+        policy=ANY_PROOF,
+        on_round=seen.append,
+    )
+
+    assert [one.number for one in report.rounds] == [0, 1, 2]
+    assert tuple(seen) == report.rounds
+    for one in report.rounds[1:]:
+        assert (one.requests_sent, one.requests_failed) == (1, 0)
+        assert (one.products_opened, one.answers) == (10, 20)
+        assert one.verdict is not None
+        assert one.promoted == one.verdict.promote
+    served = [one.served for one in report.rounds]
+    for (before, after), one in zip(pairwise(served), report.rounds[1:], strict=True):
+        assert (before != after) == one.promoted
+    document = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert set(document["rounds"][1]) >= {
+        "answers", "products_opened", "test_macro_ap", "requests_sent", "requests_failed", "promoted",
+    }  # fmt: skip
+
+
+def test_annotators_err_as_often_as_they_should_and_always_in_the_same_way() -> None:
+    truth = np.random.default_rng(0).integers(-1, 2, (2_000, 3)).astype(np.int8)
+    ids = [str(row) for row in range(len(truth))]
+    people = Annotators(ids, truth, classes=("a", "b", "c"), error_rate=0.1, seed=1)
+    questions = [{"class": name} for name in "abc"]
+
+    def answers() -> list[list[str]]:
+        tasks = ({"task_id": one, "product": {"sku": one}, "questions": questions} for one in ids)
+        return [list(people.labels_of(task, "sku")["answers"].values()) for task in tasks]
+
+    first = np.array(answers())
+
+    assert np.array_equal(first, np.array(answers()))
+    assert np.all((first == "unsure") == (truth == -1))
+    wrong = ((first == "yes") != (truth == 1))[truth >= 0]
+    assert 0.08 < wrong.mean() < 0.12
+
+
+def test_an_annotator_skips_a_product_of_which_nothing_is_known() -> None:
+    people = Annotators(["1"], np.ones((1, 1), dtype=np.int8), classes=("a",), error_rate=0.0, seed=0)
+
+    label = people.labels_of({"task_id": "t", "product": {"sku": "2"}, "questions": []}, "sku")
+
+    assert label == {"task_id": "t", "skip": "not a product of this stream"}
