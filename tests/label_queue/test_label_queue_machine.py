@@ -44,7 +44,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.answers: dict[str, dict[str, dict[str, str]]] = {}  # task -> class -> annotator -> answer
         self.skipped: set[str] = set()
         self.held: dict[str, tuple[str, object]] = {}  # task -> token, end
-        self.tokens: dict[str, str] = {}  # token -> annotator
+        self.tokens: dict[str, str] = {}  # token -> annotator, as granted: sorting random tokens draws another each run
 
     def teardown(self) -> None:
         if hasattr(self, "queue"):
@@ -110,7 +110,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.tokens)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(sorted(self.tokens)))
+        token = data.draw(st.sampled_from(list(self.tokens)))
         mine = [task for task, (holder, _end) in self.held.items() if holder == token]
         assert self.queue.release(annotator=self.tokens[token], lease_token=token) == len(mine)
         for task in mine:
@@ -119,7 +119,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.tokens)
     @rule(data=st.data())
     def extend(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(sorted(self.tokens)))
+        token = data.draw(st.sampled_from(list(self.tokens)))
         mine = [task for task, (holder, _end) in self.held.items() if holder == token]
         if not mine:
             with pytest.raises(LeaseLost):
