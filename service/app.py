@@ -64,7 +64,7 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
     writer = QueueWriter(queue)
     keeper = _keeper(settings, writer, metrics) if settings.queue else None
     classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
-    classify = ClassifyApi(classifier, max_products=settings.max_products, max_body_bytes=settings.max_body_bytes)
+    classify = ClassifyApi(classifier, max_products=settings.max_products)
     labels = LabelApi(queue, served=lambda: classifier.manifest, on_labels=metrics.labelled)
     pages = PagesApi(classifier, max_products=settings.max_products)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from service.classifier import Classification, Classifier, Scored, Served, rounded
@@ -22,17 +22,16 @@ DETAILS = ("members", "classes", "embedding")
 class ClassifyApi:
     """The route's endpoint; keeps one reader, for the fields of the bundle that is served."""
 
-    def __init__(self, classifier: Classifier, *, max_products: int, max_body_bytes: int) -> None:
+    def __init__(self, classifier: Classifier, *, max_products: int) -> None:
         self._classifier = classifier
         self._max_products = max_products
-        self._max_body_bytes = max_body_bytes
         self._reader: tuple[Served, ProductReader] | None = None
 
     async def classify(self, request: Request) -> Response:
         """Answer one request, all of it by the bundle that is served when its body has arrived."""
         details = requested_details(request.query_params.multi_items())
         check_media_type(request)
-        body = await read_body(request, self._max_body_bytes)
+        body = await request.body()  # whole and within its limits, by `service.guards`
         served = self._classifier.served
         posted = self._reader_of(served).read(body)
         classification = await self._classifier.classify(
@@ -64,30 +63,6 @@ def check_media_type(request: Request) -> None:
         raise RequestRefused(415, "unsupported media type", "send content-type: application/json, in UTF-8")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RequestRefused(415, "unsupported media type", "send the body without content-encoding")
-
-
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The request's body, of which no more than `max_bytes` are ever held.
-
-    Raises
-    ------
-    RequestRefused
-        413 as soon as it is known to be larger; 400 if the client goes away before its end.
-    """
-    refusal = RequestRefused(413, "body too large", f"the body has more than {max_bytes} bytes; send fewer products")
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise refusal
-    chunks, size = [], 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > max_bytes:
-                raise refusal
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise RequestRefused(400, "incomplete body", "the client went away before the end of its body") from None
-    return b"".join(chunks)
 
 
 def requested_details(parameters: Sequence[tuple[str, str]]) -> frozenset[str]:

@@ -5,7 +5,7 @@ What a request may hold is left to `service.label_requests`, what it does to `se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from service.bundle import Manifest
-from service.classify_api import check_media_type, read_body
+from service.classify_api import check_media_type
 from service.label_queue.reading import Filters
 from service.label_queue.rows import Lease, Page, Question, Submission, Task
 from service.label_queue.store import LabelQueue
@@ -35,7 +35,6 @@ from service.label_studio import label_studio_task
 from service.pages.render import asset
 
 N_THREADS = 8  # that wait for the store; as many as it has connections
-MAX_BODY_BYTES = 2_000_000
 
 Result = TypeVar("Result")
 
@@ -47,7 +46,6 @@ class LabelApi:
     ----------
     served : returns the manifest of the served bundle, None while there is none: its classes may be answered even
         where they were not asked
-    image_hosts : origins from which the labelling page may load pictures that were posted as a URL
     """
 
     def __init__(
@@ -55,16 +53,12 @@ class LabelApi:
         queue: LabelQueue,
         *,
         served: Callable[[], Manifest | None],
-        image_hosts: Sequence[str] = (),
-        max_body_bytes: int = MAX_BODY_BYTES,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_labels: Callable[[Submission], None] = lambda _: None,
     ) -> None:
         self._queue = queue
         self._on_labels = on_labels
         self._served = served
-        self._page_headers = _page_headers(image_hosts)
-        self._max_body_bytes = max_body_bytes
         self._now = now
         self._threads = CapacityLimiter(N_THREADS)
 
@@ -140,11 +134,11 @@ class LabelApi:
 
     async def page(self, _: Request) -> Response:
         """Send the labelling page; its script and style come from `/pages`."""
-        return Response(asset("label.html"), media_type="text/html", headers=self._page_headers)
+        return Response(asset("label.html"), media_type="text/html", headers={"cache-control": "no-cache"})
 
     async def _body(self, request: Request) -> bytes:
         check_media_type(request)
-        return await read_body(request, self._max_body_bytes)
+        return await request.body()
 
     async def _run(self, call: Callable[[], Result]) -> Result:
         """Wait for the store in a thread; a client that goes away does not cut a transaction short."""
@@ -188,17 +182,3 @@ def _question(question: Question) -> dict[str, Any]:
 
 def _json(content: Any) -> Response:
     return Response(to_json(content), media_type="application/json")
-
-
-def _page_headers(image_hosts: Sequence[str]) -> dict[str, str]:
-    images = " ".join(("'self'", "data:", *image_hosts))
-    policy = (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        f"img-src {images}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return {
-        "content-security-policy": policy,
-        "referrer-policy": "no-referrer",
-        "x-content-type-options": "nosniff",
-        "cache-control": "no-cache",
-    }

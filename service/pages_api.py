@@ -13,9 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from service.bundle import Manifest
 from service.classifier import Classifier
 from service.openapi import openapi
-from service.pages.render import MEDIA_TYPES, POLICY, asset, docs_page, overview_page, waiting_page
-
-_HEADERS = {"content-security-policy": POLICY, "referrer-policy": "no-referrer", "x-content-type-options": "nosniff"}
+from service.pages.render import MEDIA_TYPES, asset, docs_page, overview_page, waiting_page
 
 
 class PagesApi:
@@ -56,7 +54,7 @@ class PagesApi:
             content = b""
         if not content:
             raise HTTPException(404)
-        return Response(content, media_type=media_type, headers={**_HEADERS, "cache-control": "max-age=3600"})
+        return Response(content, media_type=media_type, headers={"cache-control": "max-age=3600"})
 
 
 def model_card(manifest: Manifest) -> dict[str, Any]:
@@ -76,7 +74,7 @@ def model_card(manifest: Manifest) -> dict[str, Any]:
 
 
 def _page(content: str, *, status: int = 200) -> Response:
-    return HTMLResponse(content, status_code=status, headers=_HEADERS)
+    return HTMLResponse(content, status_code=status)
 
 
 def _json(content: dict[str, Any]) -> Response:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from service.app import create_app
+from service.app import create_app, guarded
 from service.classifier import Classifier
 from service.metrics import Metrics
 from service.settings import Settings
@@ -36,6 +36,8 @@ def serving(home: Path, **environment: str) -> Iterator[Backend]:
     """Serve what is current in the model store under `home`."""
     settings = Settings.from_env({"BENTOML_HOME": str(home), **environment})
     registry = CollectorRegistry()
-    app = create_app(settings, Metrics(registry))
-    with TestClient(app, raise_server_exceptions=False) as client:
+    metrics = Metrics(registry)
+    app = create_app(settings, metrics)
+    whole = guarded(app, settings, on_refusal=metrics.refused)
+    with TestClient(whole, base_url="http://127.0.0.1:3000", raise_server_exceptions=False) as client:
         yield Backend(client, registry, app.state.classifier, [r for r in app.routes if isinstance(r, Route)])

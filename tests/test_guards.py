@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -284,3 +285,11 @@ def test_a_header_that_the_application_set_is_kept() -> None:
 
 def test_no_policy_allows_inline_or_evaluated_code() -> None:
     assert "unsafe" not in content_security_policy(["a.example"])
+
+
+def test_the_policy_is_written_in_one_place() -> None:
+    service = Path(__file__).parent.parent / "service"
+
+    naming = [path.name for path in service.rglob("*.py") if "content-security-policy" in path.read_text().lower()]
+
+    assert naming == ["page_headers.py"]

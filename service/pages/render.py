@@ -25,7 +25,6 @@ LINKS = {
     "metrics": "Metrics",
 }
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'"
 
 
 def asset(name: str) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,15 +16,14 @@ from starlette.routing import Route
 from service.bundle import Manifest
 from service.label_api import LabelApi
 from service.label_queue.store import LabelQueue
+from service.page_headers import PageHeaders
 from service.pages.render import MEDIA_TYPES, asset
 from service.pages_api import model_card
 from service.problems import EXCEPTION_HANDLERS
 
 
-def labelling_app(
-    queue: LabelQueue, manifest: Manifest | None, *, now: Callable[[], datetime], image_hosts: Sequence[str] = ()
-) -> Starlette:
-    api = LabelApi(queue, served=lambda: manifest, now=now, image_hosts=image_hosts)
+def labelling_app(queue: LabelQueue, manifest: Manifest | None, *, now: Callable[[], datetime]) -> Starlette:
+    api = LabelApi(queue, served=lambda: manifest, now=now)
 
     async def file(request: Request) -> Response:
         name = request.path_params["name"]
@@ -35,4 +35,4 @@ def labelling_app(
         return Response(to_json(model_card(manifest), inf_nan_mode="null"), media_type="application/json")
 
     routes = [*api.routes(), Route("/pages/{name}", file), Route("/model", model)]
-    return Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+    return Starlette(routes=routes, middleware=[Middleware(PageHeaders)], exception_handlers=EXCEPTION_HANDLERS)
