@@ -5,10 +5,6 @@ What is stored is left to `schema`, the statements to `store`.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,73 +16,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.errors import QueueUnavailable, SettingsError, StorageFull
+from service.label_queue.write_lock import LOCK_SECONDS, WriteLock
 
-LOCK_SECONDS = 10.0  # patience for another process that is writing to the same SQLite file
 STATEMENT_SECONDS = 10
 CONNECT_SECONDS = 3
 READING = "winnow_reading"  # execution option: this transaction will not write
-
-
-class WriteLock:
-    """A lock between the threads and processes of one machine, re-entrant within a thread.
-
-    SQLite before 3.51.3 can damage a write-ahead log when one connection writes while another checkpoints, and its own
-    lock is free between a commit and the checkpoint that follows; so this one is held around both.
-    """
-
-    def __init__(self, path: Path, *, patience_seconds: float = LOCK_SECONDS) -> None:
-        self._path = path
-        self._patience_seconds = patience_seconds
-        self._thread_lock = threading.RLock()
-        self._depth = 0
-        self._file = -1
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock for a block.
-
-        Raises
-        ------
-        QueueUnavailable
-            If somebody else holds it for longer than the patience.
-        """
-        deadline = time.monotonic() + self._patience_seconds
-        if not self._thread_lock.acquire(timeout=self._patience_seconds):
-            raise QueueUnavailable("label queue is busy: another thread has been writing for too long")
-        try:
-            self._enter(deadline)
-            try:
-                yield
-            finally:
-                self._leave()
-        finally:
-            self._thread_lock.release()
-
-    def _enter(self, deadline: float) -> None:
-        if self._depth == 0:
-            self._file = self._locked_file(deadline)
-        self._depth += 1
-
-    def _leave(self) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            os.close(self._file)  # and with it goes the lock, as it does when the process is killed
-
-    def _locked_file(self, deadline: float) -> int:
-        try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise QueueUnavailable(f"{self._path} cannot be opened: {error.strerror}") from error
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    os.close(file)
-                    raise QueueUnavailable("label queue is busy: another process has been writing too long") from error
-                time.sleep(0.001)
-            else:
-                return file
 
 
 class Database:

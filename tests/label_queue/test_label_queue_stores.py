@@ -13,12 +13,13 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from service.errors import QueueUnavailable, SecondReplica, SettingsError, StorageFull
-from service.label_queue.database import Database, WriteLock
+from service.label_queue.database import Database
 from service.label_queue.migrate import main as migrate_command
 from service.label_queue.migrate import migrate
 from service.label_queue.reading import Filters
 from service.label_queue.schema import metadata
 from service.label_queue.store import LabelQueue, open_store
+from service.label_queue.write_lock import WriteLock
 from tests.label_queue.queue_postgres import PostgresServer
 from tests.label_queue.queue_samples import LEASE_SECONDS, NOON, answer, make_cohort, make_task
 
