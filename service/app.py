@@ -31,6 +31,8 @@ from service.classify_api import ClassifyApi
 from service.cohort_keeper import CohortKeeper
 from service.errors import BundleRefused, NoBundle
 from service.guards import Admission, BodyReader, Guards, Reason
+from service.image_fetch import ImageFetcher, parse_hosts
+from service.image_urls import ImageUrls
 from service.label_api import LabelApi
 from service.label_queue.replica import replica_name
 from service.label_queue.store import open_store
@@ -56,17 +58,24 @@ TICK_SECONDS = 1.0  # between two looks at the age of the open cohort
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, metrics: Metrics) -> Starlette:
-    """The whole service as an ASGI application; its lifespan loads the current bundle."""
+def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | None = None) -> Starlette:
+    """The whole service as an ASGI application; its lifespan loads the current bundle.
+
+    Parameters
+    ----------
+    fetcher : of images by URL, by default the one that the settings ask for
+    """
+    fetcher = fetcher or ImageFetcher(parse_hosts(settings.image_hosts), timeout_seconds=settings.image_seconds)
+    images = ImageUrls(fetcher, on_fetch=metrics.image_fetched)
     queue = open_store(
         settings.database_url.get_secret_value(), lease_seconds=settings.lease_seconds, replica=replica_name()
     )
     writer = QueueWriter(queue)
     keeper = _keeper(settings, writer, metrics) if settings.queue else None
     classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
-    classify = ClassifyApi(classifier, max_products=settings.max_products)
+    classify = ClassifyApi(classifier, images, max_products=settings.max_products)
     labels = LabelApi(queue, served=lambda: classifier.manifest, on_labels=metrics.labelled)
-    pages = PagesApi(classifier, max_products=settings.max_products)
+    pages = PagesApi(classifier, images, max_products=settings.max_products)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -85,6 +94,7 @@ def create_app(settings: Settings, metrics: Metrics) -> Starlette:
         finally:
             for task in tasks:
                 task.cancel()
+            fetcher.close()
             classifier.close()
             writer.close()
             queue.close()
@@ -119,7 +129,7 @@ def guarded(app: ASGIApp, settings: Settings, *, on_refusal: Callable[[Reason], 
         n_running=settings.max_running, n_waiting=settings.max_waiting, wait_seconds=settings.wait_seconds
     )
     inside = Guards(app, bodies=bodies, admission=admission, needs_slot=_needs_slot, on_refusal=on_refusal)
-    return PageHeaders(AccessGuard(inside, key_ring(settings)))
+    return PageHeaders(AccessGuard(inside, key_ring(settings)), image_hosts=parse_hosts(settings.image_hosts))
 
 
 def key_ring(settings: Settings) -> KeyRing:
@@ -210,9 +220,10 @@ class WinnowService(Service[Any]):  # type: ignore[misc]  # BentoML's class is u
         Raises
         ------
         SettingsError
-            If it is to listen elsewhere than on loopback, and has no keys.
+            If it is to listen elsewhere than on loopback, and has no keys; if a key or an image host is malformed.
         """
         settings = Settings.from_env(os.environ)
+        parse_hosts(settings.image_hosts)
         keys = key_ring(settings)
         self.config["workers"] = settings.workers
         if not keys:

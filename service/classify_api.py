@@ -5,7 +5,7 @@ What may stand in a request is left to `service.product_reader`, answering to `s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from service.classifier import Classification, Classifier, Scored, Served, rounded
 from service.errors import RequestRefused
+from service.image_urls import ImageUrls
 from service.product_reader import PostedProduct, ProductReader
 
 DETAILS = ("members", "classes", "embedding")
@@ -22,8 +23,9 @@ DETAILS = ("members", "classes", "embedding")
 class ClassifyApi:
     """The route's endpoint; keeps one reader, for the fields of the bundle that is served."""
 
-    def __init__(self, classifier: Classifier, *, max_products: int) -> None:
+    def __init__(self, classifier: Classifier, images: ImageUrls, *, max_products: int) -> None:
         self._classifier = classifier
+        self._images = images
         self._max_products = max_products
         self._reader: tuple[Served, ProductReader] | None = None
 
@@ -34,18 +36,32 @@ class ClassifyApi:
         body = await request.body()  # whole and within its limits, by `service.guards`
         served = self._classifier.served
         posted = self._reader_of(served).read(body)
-        classification = await self._classifier.classify(
-            served, [entry.product for entry in posted], [entry.record for entry in posted]
-        )
+        async with self._images.filled(posted) as filled:
+            classification = await self._classifier.classify(
+                served, [entry.product for entry in filled.posted], [entry.record for entry in posted]
+            )
+        faults = {**filled.missing, **classification.unreadable}
         answer = {
             "model_version": served.manifest.version,
-            "results": list(results(posted, classification, details)),
+            "results": list(results(posted, classification, details, self._warnings(posted, faults, served))),
         }
         return Response(to_json(answer), media_type="application/json")
 
+    def _warnings(
+        self, posted: Sequence[PostedProduct], faults: Mapping[int, str], served: Served
+    ) -> dict[int, dict[str, Any]]:
+        fields = served.manifest.fields
+        by_url = self._images.column(fields)
+        return {
+            index: {"field": fields.image if posted[index].image_url is None else by_url, "detail": detail}
+            for index, detail in faults.items()
+        }
+
     def _reader_of(self, served: Served) -> ProductReader:
         if self._reader is None or self._reader[0] is not served:
-            self._reader = served, ProductReader(served.manifest.fields, max_products=self._max_products)
+            fields = served.manifest.fields
+            reader = ProductReader(fields, max_products=self._max_products, url_column=self._images.column(fields))
+            self._reader = served, reader
         return self._reader[1]
 
 
@@ -84,18 +100,20 @@ def requested_details(parameters: Sequence[tuple[str, str]]) -> frozenset[str]:
 
 
 def results(
-    posted: Sequence[PostedProduct], classification: Classification, details: frozenset[str]
+    posted: Sequence[PostedProduct],
+    classification: Classification,
+    details: frozenset[str],
+    warnings: Mapping[int, dict[str, Any]],
 ) -> Iterator[dict[str, Any]]:
-    """One result a product, in the order in which they came."""
+    """One result a product, in the order in which they came, with what is to be said of its image."""
     manifest = classification.served.manifest
     start = 0
     for part in classification.parts:
         for row, result in enumerate(_part_results(part, manifest.taxonomy.classes, classification.served)):
             index = start + row
             answer = {"product_id": posted[index].product.product_id, **result}
-            if index in classification.unreadable:
-                warning = {"field": manifest.fields.image, "detail": classification.unreadable[index]}
-                answer["warnings"] = [warning]
+            if index in warnings:
+                answer["warnings"] = [warnings[index]]
             if details:
                 answer |= _details(part, row, classification.served, details)
             yield answer

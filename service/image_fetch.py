@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import h11
 
@@ -27,8 +27,8 @@ from service.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-Outcome = Literal["fetched", "refused", "not_found", "too_large", "timed_out", "failed"]
-OUTCOMES: tuple[Outcome, ...] = ("fetched", "refused", "not_found", "too_large", "timed_out", "failed")
+Outcome = Literal["fetched", "refused", "not_found", "too_large", "timed_out", "failed", "no_room"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Resolve = Callable[[str, int], tuple[str, ...]]
 
 HTTPS = 443
@@ -65,15 +65,30 @@ class _NotFetched(Exception):
 
 
 @dataclass(slots=True)
-class _Allowance:
-    """Bytes that one call may still bring in, shared by its images."""
+class _Room:
+    """Bytes that the images of all calls may still take."""
 
     n_bytes: int
 
+
+@dataclass(slots=True)
+class _Allowance:
+    """Bytes that one call may still bring in, shared by its images, out of the room that all calls share."""
+
+    n_bytes: int
+    room: _Room
+    n_taken: int = 0
+
     def take(self, n_bytes: int) -> None:
-        self.n_bytes -= n_bytes
-        if self.n_bytes < 0:
+        self.n_taken += n_bytes
+        self.room.n_bytes -= n_bytes
+        if self.n_taken > self.n_bytes:
             raise _NotFetched("too_large")
+        if self.room.n_bytes < 0:
+            raise _NotFetched("no_room")
+
+    def give_back(self) -> None:
+        self.room.n_bytes += self.n_taken
 
 
 def is_public(address: str) -> bool:
@@ -100,7 +115,7 @@ class ImageFetcher:
     Parameters
     ----------
     hosts : names such as "cdn.shop.example"; "*.shop.example" allows every name below it; none switches fetching off
-    max_image_bytes, max_call_bytes : of one image, and of all images of one call of `fetch_all`
+    max_image_bytes, max_call_bytes, max_held_bytes : of one image, of all images of one call, and of all calls together
     timeout_seconds : for a whole call, from the name to the last byte
     n_connections : open at one time; further fetches wait, within their timeout
     tls : checks certificates against the system's authorities by default
@@ -117,7 +132,8 @@ class ImageFetcher:
         hosts: Iterable[str],
         *,
         max_image_bytes: int = 2 * 1024 * 1024,
-        max_call_bytes: int = 32 * 1024 * 1024,
+        max_call_bytes: int = 16 * 1024 * 1024,
+        max_held_bytes: int = 32 * 1024 * 1024,
         timeout_seconds: float = 3.0,
         n_connections: int = 16,
         tls: ssl.SSLContext | None = None,
@@ -128,9 +144,10 @@ class ImageFetcher:
         self._hosts = frozenset(_checked_host(host) for host in hosts)
         self._max_image_bytes = max_image_bytes
         self._max_call_bytes = max_call_bytes
+        self._room = _Room(max_held_bytes)
         self._timeout_seconds = timeout_seconds
         self._connections = asyncio.Semaphore(n_connections)
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls or (ssl.create_default_context() if self._hosts else None)
         self._resolve = resolve
         self._may_connect = may_connect
         self._port = port
@@ -142,10 +159,14 @@ class ImageFetcher:
         """Whether any host is allowed."""
         return bool(self._hosts)
 
-    async def fetch_all(self, urls: Sequence[str]) -> list[Fetch]:
-        """Fetch every URL at once; the answers come in order, and none of them raises."""
-        allowance = _Allowance(self._max_call_bytes)
-        return list(await asyncio.gather(*(self._fetch(url, allowance) for url in urls)))
+    @asynccontextmanager
+    async def fetched(self, urls: Sequence[str]) -> AsyncIterator[list[Fetch]]:
+        """Fetch every URL at once, without raising; the images take room until the block ends."""
+        allowance = _Allowance(self._max_call_bytes, self._room)
+        try:
+            yield list(await asyncio.gather(*(self._fetch(url, allowance) for url in urls)))
+        finally:
+            allowance.give_back()
 
     def close(self) -> None:
         """Let go of the resolver's threads without waiting for them."""
@@ -217,6 +238,17 @@ class ImageFetcher:
                     raise _NotFetched("too_large")
             elif isinstance(event, h11.EndOfMessage):
                 return bytes(content)
+
+
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Names between commas or white space, each checked.
+
+    Raises
+    ------
+    SettingsError
+        If one is no plain DNS name.
+    """
+    return tuple(_checked_host(host) for host in re.split(r"[,\s]+", text) if host)
 
 
 def _checked_host(host: str) -> str:

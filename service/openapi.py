@@ -11,6 +11,7 @@ from typing import Any
 from service.bundle import Manifest
 from service.classify_api import DETAILS
 from service.contracts import FieldSpec
+from service.image_fetch import MAX_URL_LENGTH
 from service.label_openapi import label_paths, label_schemas
 from service.product_reader import (
     MAX_CATEGORY_CHARACTERS,
@@ -36,8 +37,13 @@ PROBLEMS = {
 }
 
 
-def openapi(manifest: Manifest, *, max_products: int) -> Schema:
-    """Describe the routes, with the fields, classes and example of one bundle."""
+def openapi(manifest: Manifest, *, max_products: int, url_column: str | None = None) -> Schema:
+    """Describe the routes, with the fields, classes and example of one bundle.
+
+    Parameters
+    ----------
+    url_column : the field that may give a product's image by URL
+    """
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,7 +60,7 @@ def openapi(manifest: Manifest, *, max_products: int) -> Schema:
             "/metrics": {"get": _probe("Metrics in Prometheus' text format")},
             **label_paths(_problem_responses()),
         },
-        "components": {"schemas": {**_schemas(manifest), **label_schemas()}},
+        "components": {"schemas": {**_schemas(manifest, url_column), **label_schemas()}},
     }
 
 
@@ -65,9 +71,9 @@ def example_product(manifest: Manifest) -> dict[str, Any]:
     return known
 
 
-def product_schema(fields: FieldSpec) -> Schema:
+def product_schema(fields: FieldSpec, url_column: str | None = None) -> Schema:
     """JSON Schema of one product."""
-    words = expectations(fields)
+    words = expectations(fields, url_column)
     text = {"type": ["string", "null"], "maxLength": MAX_TEXT_CHARACTERS}
     value = {"type": "string", "maxLength": MAX_CATEGORY_CHARACTERS}
     values = {"type": "array", "items": value, "maxItems": MAX_CATEGORY_VALUES}
@@ -79,6 +85,8 @@ def product_schema(fields: FieldSpec) -> Schema:
     }
     if fields.image:
         properties[fields.image] = {"type": ["string", "null"], "contentEncoding": "base64"}
+    if url_column:
+        properties[url_column] = {"type": ["string", "null"], "maxLength": MAX_URL_LENGTH}
     described = {column: {**schema, "description": words[column]} for column, schema in properties.items()}
     return {"type": "object", "properties": described, "required": [fields.id], "additionalProperties": False}
 
@@ -116,7 +124,7 @@ def _classify(manifest: Manifest, max_products: int) -> Schema:
     }
 
 
-def _schemas(manifest: Manifest) -> dict[str, Schema]:
+def _schemas(manifest: Manifest, url_column: str | None) -> dict[str, Schema]:
     classes = list(manifest.taxonomy.classes)
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     per_class = {
@@ -143,7 +151,7 @@ def _schemas(manifest: Manifest) -> dict[str, Schema]:
     always = ["product_id", "probabilities", "positive", "uncertainty", "disagreement", "abstained"]
     results = {"type": "array", "items": {"type": "object", "properties": result, "required": always}}
     return {
-        "Product": product_schema(manifest.fields),
+        "Product": product_schema(manifest.fields, url_column),
         "Classification": {
             "type": "object",
             "properties": {"model_version": {"type": "string"}, "results": results},

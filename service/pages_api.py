@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from service.bundle import Manifest
 from service.classifier import Classifier
+from service.image_urls import ImageUrls
 from service.openapi import openapi
 from service.pages.render import MEDIA_TYPES, asset, docs_page, overview_page, waiting_page
 
@@ -19,8 +20,9 @@ from service.pages.render import MEDIA_TYPES, asset, docs_page, overview_page, w
 class PagesApi:
     """Endpoints that describe the bundle that is served."""
 
-    def __init__(self, classifier: Classifier, *, max_products: int) -> None:
+    def __init__(self, classifier: Classifier, images: ImageUrls, *, max_products: int) -> None:
         self._classifier = classifier
+        self._images = images
         self._max_products = max_products
 
     async def overview(self, _: Request) -> Response:
@@ -34,11 +36,15 @@ class PagesApi:
         if not self._classifier.ready:
             return _page(waiting_page(), status=503)
         url = str(request.base_url).rstrip("/")
-        return _page(docs_page(self._classifier.served.manifest, url=url, max_products=self._max_products))
+        manifest = self._classifier.served.manifest
+        column = self._images.column(manifest.fields)
+        return _page(docs_page(manifest, url=url, max_products=self._max_products, url_column=column))
 
     async def openapi(self, _: Request) -> Response:
         """Describe the routes to tools."""
-        return _json(openapi(self._classifier.served.manifest, max_products=self._max_products))
+        manifest = self._classifier.served.manifest
+        column = self._images.column(manifest.fields)
+        return _json(openapi(manifest, max_products=self._max_products, url_column=column))
 
     async def model(self, _: Request) -> Response:
         """Say which bundle is served."""

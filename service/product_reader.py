@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from service.contracts import FieldSpec, Product
 from service.errors import InvalidProduct, RequestRefused
+from service.image_fetch import MAX_URL_LENGTH
 
 MAX_ID_CHARACTERS = 200
 MAX_TEXT_CHARACTERS = 20_000
@@ -33,6 +34,7 @@ class PostedProduct:
 
     record: dict[str, Any]
     product: Product
+    image_url: str | None = None  # where the image is to be fetched from, which nothing else gives
 
 
 class ProductReader:
@@ -41,13 +43,15 @@ class ProductReader:
     Parameters
     ----------
     max_products : in one request
+    url_column : the field that may give the image by URL, beside the catalogue's own
     """
 
-    def __init__(self, fields: FieldSpec, *, max_products: int) -> None:
+    def __init__(self, fields: FieldSpec, *, max_products: int, url_column: str | None = None) -> None:
         self._fields = fields
+        self._url_column = url_column
         self._max_products = max_products
-        self._expectations = expectations(fields)
-        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(_body_type(fields, max_products))
+        self._expectations = expectations(fields, url_column)
+        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(_body_type(fields, max_products, url_column))
 
     def read(self, body: bytes) -> list[PostedProduct]:
         """Check a body `{"products": [{…}, …]}` and arrange its products.
@@ -78,7 +82,8 @@ class ProductReader:
                     detail = "must be an image file in base64, without line breaks or a data: prefix"
                     errors.append(InvalidProduct(detail, product_index=index, field=column))
                     continue
-            posted.append(PostedProduct(record, self._fields.product(record, image=content)))
+            url = record.get(self._url_column) if self._url_column and content is None else None
+            posted.append(PostedProduct(record, self._fields.product(record, image=content), url))
         _refuse(errors)
         return posted
 
@@ -109,11 +114,11 @@ class ProductReader:
         if detail["type"] == "missing":
             return f"is missing; it {self._expectations[field]}"
         if detail["type"] == "extra_forbidden":
-            return f"is no field of this catalogue; there are {', '.join(self._fields.columns)}"
+            return f"is no field of this catalogue; there are {', '.join(self._expectations)}"
         return self._expectations[field]
 
 
-def expectations(fields: FieldSpec) -> dict[str, str]:
+def expectations(fields: FieldSpec, url_column: str | None = None) -> dict[str, str]:
     """What each field must be, in words, for error messages and the documentation."""
     words = {fields.id: f"must be a string of 1 to {MAX_ID_CHARACTERS} characters"}
     for column in fields.text:
@@ -128,6 +133,11 @@ def expectations(fields: FieldSpec) -> dict[str, str]:
         words[column] = "must be a finite number, or null"
     if fields.image:
         words[fields.image] = "must be a string: a JPEG, PNG or WebP file in base64, or null"
+    if url_column:
+        words[url_column] = (
+            f"must be a string of at most {MAX_URL_LENGTH} characters: "
+            "an https URL of a JPEG, PNG or WebP file, or null"
+        )
     return words
 
 
@@ -145,7 +155,7 @@ def decode_base64(text: str) -> bytes:
     return content
 
 
-def _body_type(fields: FieldSpec, max_products: int) -> Any:
+def _body_type(fields: FieldSpec, max_products: int, url_column: str | None) -> Any:
     text: Any = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
     category: Any = Annotated[str, Field(max_length=MAX_CATEGORY_CHARACTERS)]
     categories: Any = Annotated[list[category], Field(max_length=MAX_CATEGORY_VALUES)]
@@ -155,6 +165,8 @@ def _body_type(fields: FieldSpec, max_products: int) -> Any:
     columns |= dict.fromkeys(fields.numerical, float | None)
     if fields.image:
         columns[fields.image] = str | None
+    if url_column:
+        columns[url_column] = Annotated[str, Field(max_length=MAX_URL_LENGTH)] | None
     product: Any = _typed("Product", columns)
     several = Annotated[list[product], Field(min_length=1, max_length=max_products)]
     return _typed("Body", {"products": Required[several]})

@@ -53,6 +53,11 @@ class Settings(Frozen):
     swap_seconds: float = Field(
         default=2.0, ge=0.05, le=3600, description="time between two looks at which bundle is promoted"
     )
+    image_hosts: str = Field(
+        default="",
+        description="hosts whose images may be given by URL, with commas between; `*.shop.example` is all below it",
+    )
+    image_seconds: float = Field(default=3.0, gt=0, le=60, description="time for the images of one request to arrive")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe message that is logged"
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from service.image_fetch import Fetch, ImageFetcher
 from tests.programs import needed
 
 NAME = "cdn.shop.example"
@@ -38,6 +40,23 @@ def make_certificate(directory: Path) -> Certificate:
     command += ["-keyout", str(made.key), "-out", str(made.certificate)]
     subprocess.run(command, check=True, capture_output=True, timeout=30)
     return made
+
+
+def trusting(certificate: Certificate, port: int, **changes: Any) -> ImageFetcher:
+    """A fetcher for which loopback is public and the test's certificate is an authority."""
+    defaults: dict[str, Any] = {
+        "tls": certificate.client(),
+        "resolve": lambda host, port: ("127.0.0.1",),
+        "may_connect": lambda address: True,
+        "port": port,
+        "timeout_seconds": 10.0,
+    }
+    return ImageFetcher([NAME], **(defaults | changes))
+
+
+async def fetch_all(fetcher: ImageFetcher, urls: Sequence[str]) -> list[Fetch]:
+    async with fetcher.fetched(urls) as fetches:
+        return fetches
 
 
 @dataclass

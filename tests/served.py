@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app, guarded
 from service.classifier import Classifier
+from service.image_fetch import ImageFetcher
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -32,12 +33,12 @@ class Backend:
 
 
 @contextmanager
-def serving(home: Path, **environment: str) -> Iterator[Backend]:
+def serving(home: Path, *, fetcher: ImageFetcher | None = None, **environment: str) -> Iterator[Backend]:
     """Serve what is current in the model store under `home`."""
     settings = Settings.from_env({"BENTOML_HOME": str(home), **environment})
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    app = create_app(settings, metrics)
+    app = create_app(settings, metrics, fetcher=fetcher)
     whole = guarded(app, settings, on_refusal=metrics.refused)
     with TestClient(whole, base_url="http://127.0.0.1:3000", raise_server_exceptions=False) as client:
         yield Backend(client, registry, app.state.classifier, [r for r in app.routes if isinstance(r, Route)])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.errors import SettingsError
 from service.image_fetch import HTTPS, Fetch, ImageFetcher, is_public
-from tests.image_host import NAME, Certificate, ImageHost, canary, image_host, make_certificate
+from tests.image_host import NAME, Certificate, ImageHost, canary, fetch_all, image_host, make_certificate, trusting
 
 PICTURE = b"\xff\xd8\xff" + bytes(2000)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n"
@@ -151,24 +151,12 @@ def run(scenario: Coroutine[Any, Any, Fetch]) -> Fetch:
     return asyncio.run(scenario)
 
 
-def trusting(certificate: Certificate, port: int, **changes: Any) -> ImageFetcher:
-    """A fetcher for which loopback is public and the test's certificate is an authority."""
-    defaults: dict[str, Any] = {
-        "tls": certificate.client(),
-        "resolve": lambda host, port: ("127.0.0.1",),
-        "may_connect": lambda address: True,
-        "port": port,
-        "timeout_seconds": 10.0,
-    }
-    return ImageFetcher([NAME], **(defaults | changes))
-
-
 async def fetch_from(certificate: Certificate, response: bytes, *, path: str = "/a.jpg", **changes: Any) -> Fetch:
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(response)
 
     async with image_host(certificate, answer) as host:
-        [fetch] = await trusting(certificate, host.port, **changes).fetch_all([f"https://{NAME}:{host.port}{path}"])
+        [fetch] = await fetch_all(trusting(certificate, host.port, **changes), [f"https://{NAME}:{host.port}{path}"])
         return fetch
 
 
@@ -192,7 +180,7 @@ def test_the_request_names_the_host_and_asks_for_plain_bytes(certificate: Certif
             writer.write(HEAD + b"Content-Length: 1\r\n\r\nx")
 
         async with image_host(certificate, answer) as host:
-            await trusting(certificate, host.port).fetch_all([f"https://CDN.shop.example:{host.port}/p/1.jpg?w=200"])
+            await fetch_all(trusting(certificate, host.port), [f"https://CDN.shop.example:{host.port}/p/1.jpg?w=200"])
             return host
 
     [request] = asyncio.run(scenario()).requests
@@ -237,7 +225,7 @@ def test_images_of_one_call_share_an_allowance(certificate: Certificate) -> None
 
         async with image_host(certificate, answer) as host:
             fetcher = trusting(certificate, host.port, max_call_bytes=2500)
-            return await fetcher.fetch_all([f"https://{NAME}:{host.port}/{index}" for index in range(4)])
+            return await fetch_all(fetcher, [f"https://{NAME}:{host.port}/{index}" for index in range(4)])
 
     outcomes = sorted(fetch.outcome for fetch in asyncio.run(scenario()))
 
@@ -255,7 +243,7 @@ def test_a_server_that_never_finishes_times_out(certificate: Certificate) -> Non
 
         async with image_host(certificate, answer) as host:
             fetcher = trusting(certificate, host.port, timeout_seconds=0.2)
-            [fetch] = await fetcher.fetch_all([f"https://{NAME}:{host.port}/"])
+            [fetch] = await fetch_all(fetcher, [f"https://{NAME}:{host.port}/"])
             released.set()
             return fetch
 
@@ -275,7 +263,7 @@ def test_a_certificate_for_another_name_is_a_failure(certificate: Certificate) -
                 may_connect=lambda address: True,
                 port=host.port,
             )
-            [fetch] = await fetcher.fetch_all([f"https://img.other.example:{host.port}/"])
+            [fetch] = await fetch_all(fetcher, [f"https://img.other.example:{host.port}/"])
             return fetch
 
     assert run(scenario()) == Fetch("failed")
@@ -297,8 +285,8 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_the_one_connected_to
             fetcher = trusting(
                 certificate, host.port, resolve=rebinding, may_connect=lambda address: address == "127.0.0.2"
             )
-            [first] = await fetcher.fetch_all([f"https://{NAME}:{host.port}/"])
-            await fetcher.fetch_all([f"https://{NAME}:{host.port}/"])  # by now the name points at the canary
+            [first] = await fetch_all(fetcher, [f"https://{NAME}:{host.port}/"])
+            await fetch_all(fetcher, [f"https://{NAME}:{host.port}/"])  # by now the name points at the canary
             return first, len(names), bird.n_reached
 
     assert asyncio.run(scenario()) == (Fetch("fetched", b"x"), 2, 0)
@@ -315,7 +303,7 @@ def test_no_spelling_and_no_answer_reaches_the_canary_in_20_rounds_of_32() -> No
             attempts = itertools.cycle([*(url.replace("PORT", str(bird.port)) for url in SPELLINGS), *resolved])
             fetches: list[Fetch] = []
             for _ in range(20):
-                fetches += await fetcher.fetch_all(list(itertools.islice(attempts, 32)))
+                fetches += await fetch_all(fetcher, list(itertools.islice(attempts, 32)))
             return bird.n_reached, {fetch.outcome for fetch in fetches}, len(fetches)
 
     assert len(SPELLINGS) >= 40
@@ -325,7 +313,7 @@ def test_no_spelling_and_no_answer_reaches_the_canary_in_20_rounds_of_32() -> No
 def test_the_canary_is_reached_when_the_address_check_is_off(certificate: Certificate) -> None:
     async def scenario() -> int:
         async with canary() as bird:
-            await trusting(certificate, bird.port).fetch_all([f"https://{NAME}:{bird.port}/"])
+            await fetch_all(trusting(certificate, bird.port), [f"https://{NAME}:{bird.port}/"])
             return bird.n_reached
 
     assert asyncio.run(scenario()) == 1
@@ -364,7 +352,7 @@ def test_whatever_the_url_nothing_outside_the_allow_list_is_even_resolved(url: s
         return ()
 
     async def scenario() -> list[Fetch]:
-        return await ImageFetcher([NAME], resolve=remember).fetch_all([url])
+        return await fetch_all(ImageFetcher([NAME], resolve=remember), [url])
 
     [fetch] = asyncio.run(scenario())
 
@@ -375,7 +363,7 @@ def test_whatever_the_url_nothing_outside_the_allow_list_is_even_resolved(url: s
 def test_without_hosts_it_is_off_and_refuses_everything() -> None:
     fetcher = ImageFetcher([])
 
-    [fetch] = asyncio.run(fetcher.fetch_all([f"https://{NAME}:{HTTPS}/a.jpg"]))
+    [fetch] = asyncio.run(fetch_all(fetcher, [f"https://{NAME}:{HTTPS}/a.jpg"]))
 
     assert not fetcher.is_on
     assert fetch == Fetch("refused")
@@ -399,7 +387,7 @@ def test_a_wildcard_allows_names_below_and_not_the_name_itself(tmp_path: Path) -
     fetcher = ImageFetcher(["*.shop.example"], resolve=remember)
 
     asyncio.run(
-        fetcher.fetch_all([f"https://{host}/" for host in ("a.shop.example", "b.c.shop.example", "shop.example")])
+        fetch_all(fetcher, [f"https://{host}/" for host in ("a.shop.example", "b.c.shop.example", "shop.example")])
     )
 
     assert sorted(asked) == ["a.shop.example", "b.c.shop.example"]

@@ -65,7 +65,8 @@ export function drawProduct(task, fields) {
 }
 
 function picture(product, fields) {
-  const value = product[imageColumn(product, fields)];
+  const column = imageColumn(product, fields);
+  const value = product[column] ?? product[`${column}_url`];
   const nothing = make("div", { className: "picture none" }, make("span", { textContent: "no image" }));
   const source = imageSource(value);
   if (!source) return nothing;

@@ -54,12 +54,13 @@ def overview_page(manifest: Manifest) -> str:
     return _framed("Winnow", content)
 
 
-def docs_page(manifest: Manifest, *, url: str, max_products: int) -> str:
+def docs_page(manifest: Manifest, *, url: str, max_products: int, url_column: str | None = None) -> str:
     """How to call `/classify`, with a command that works and a form.
 
     Parameters
     ----------
     url : where this service was reached, for instance http://127.0.0.1:3000
+    url_column : the field that may give a product's image by URL
     """
     example = {"products": [example_product(manifest)]}
     content = _filled(
@@ -67,7 +68,7 @@ def docs_page(manifest: Manifest, *, url: str, max_products: int) -> str:
         catalogue=manifest.catalogue,
         max_products=str(max_products),
         id=manifest.fields.id,
-        fields=_Markup(_field_rows(manifest)),
+        fields=_Markup(_field_rows(manifest, url_column)),
         curl=curl_command(url, example),
         request=json.dumps(example, indent=2, ensure_ascii=False),
         picture=_Markup(_picture_input(manifest.fields.image)),
@@ -121,14 +122,16 @@ def _member_row(member: MemberCard) -> str:
     return f"<tr>{cells}<td>{weight:.2f}</td></tr>"
 
 
-def _field_rows(manifest: Manifest) -> str:
+def _field_rows(manifest: Manifest, url_column: str | None) -> str:
     fields = manifest.fields
     kinds = {fields.id: "id", **dict.fromkeys(fields.text, "text")}
     kinds |= {field.column: "categorical" for field in fields.categorical}
     kinds |= dict.fromkeys(fields.numerical, "numerical")
     if fields.image:
         kinds[fields.image] = "image"
-    words = expectations(fields)
+    if url_column:
+        kinds[url_column] = "image by URL"
+    words = expectations(fields, url_column)
     return "\n".join(
         f"<tr><td><code>{html.escape(column)}</code></td><td>{kind}</td><td>{_wanted(words[column])}</td></tr>"
         for column, kind in kinds.items()
