@@ -21,6 +21,7 @@ from training.encode import encode_products
 from training.fit import TrainingOptions, train
 from training.held_out import make_folds
 from training.joint import JointOptions
+from training.training_state import STATE, product_key, unpack_state
 
 QUICK = TrainingOptions(n_folds=2, n_threads=1, joint=JointOptions(epochs=1, batch_size=32, min_steps=1))
 COLOURS = dict(zip(WORDS, ("navy", "gold", "firebrick", "white"), strict=True))
@@ -54,10 +55,15 @@ def catalogue_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(catalogue_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle_directory(catalogue_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bundles") / "everything"
     train(open_catalogue(catalogue_directory), directory=directory, options=QUICK, progress=quiet)
-    return read_bundle(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_directory: Path) -> Bundle:
+    return read_bundle(bundle_directory)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +80,26 @@ def test_the_graph_gives_what_was_trained_with_and_without_each_modality(bundle:
     }  # fmt: skip
     for name, expected in bundle.golden_outputs.items():
         np.testing.assert_allclose(getattr(predictions, name), expected, atol=1e-5)
+
+
+def test_a_bundle_carries_the_state_from_which_training_can_go_on(
+    bundle: Bundle, bundle_directory: Path, catalogue_directory: Path
+) -> None:
+    state = unpack_state((bundle_directory / STATE).read_bytes())
+
+    trained = open_catalogue(catalogue_directory).read("train").products
+    assert STATE in bundle.manifest.files
+    assert state.members == tuple(member.name for member in bundle.manifest.members)
+    assert set(state.row_of) == {product_key(product.product_id) for product in trained}
+    assert state.held.logits.shape == (len(trained), len(state.members), len(WORDS))
+    assert not state.held.present[:, 0].all()  # some product has no title
+    assert set(state.linear) == {"text_linear", "wide_linear"}
+    assert all(np.isfinite(values).all() for values in state.network.values())
+
+
+def test_a_state_that_is_none_is_refused() -> None:
+    with pytest.raises(BundleRefused, match=r"training\.npz cannot be read: ValueError; retrain with --cold"):
+        unpack_state(b"no archive")
 
 
 def test_a_product_gets_the_same_answer_in_any_company(bundle: Bundle, products: list[EncodedProduct]) -> None:

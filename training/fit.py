@@ -7,12 +7,8 @@ are fitted on all products. The test part is never read.
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,28 +17,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.bundle import Manifest, write_bundle
+from service.bundle import Manifest
 from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import Encoder
-from training.calibrate import Calibration, fit_calibration, fit_thresholds
+from training.calibrate import fit_calibration
 from training.catalogue import Catalogue, Labels, Part
 from training.committee import Committee, Prepared, QuickMembers, fit_network, fit_quick, prepare
 from training.encode import encode_products, learn_encoding
-from training.export import EnsembleModule
-from training.held_out import HeldOut, Report, believed, cross_fit, make_folds
+from training.fitted import Clock, Fitted, write_fitted
+from training.held_out import Report, believed, cross_fit, make_folds
 from training.human_labels import HumanLabels
 from training.joint import JointOptions
 from training.lessons import HumanWeights, Lessons, with_people, without_people
-from training.manifest import (
-    bundle_files,
-    example,
-    held_out_metrics,
-    member_cards,
-    new_version,
-    provenance,
-)
 from training.noise import label_confidence
-from training.reference import learn_reference
 from training.weights import mask, trainable_classes
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
@@ -60,19 +47,6 @@ class TrainingOptions:
     n_threads: int = 2
     joint: JointOptions = field(default_factory=JointOptions)
     human: HumanWeights = field(default_factory=HumanWeights)
-
-
-class _Clock:
-    """CPU seconds of each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.process_time()
-        yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.process_time() - start, 2)
 
 
 def train(
@@ -101,7 +75,7 @@ def train(
     if directory.exists():
         raise BundleRefused(f"{directory.name} is there already; name a new directory")
     torch.set_num_threads(options.n_threads)
-    clock = _Clock()
+    clock = Clock()
     part = catalogue.read("train")
     lessons = _lessons(part, _targets(catalogue, part, options), people, options)
     part, targets = replace(part, products=list(lessons.products)), lessons.targets
@@ -126,25 +100,10 @@ def train(
     with clock.stage("train on all products"):
         report = partial(progress, "train on all products")
         committee = _fit_members(data, targets, weights, np.arange(len(targets)), report, options=options)
-    fitted = _Fitted(part, targets, standing, data, held, committee, calibration)
-    with clock.stage("export"):
-        files = _files(fitted)
-        progress("export", 1, 1)
-    about = _about(catalogue, fitted, options=options, clock=clock, remarks=remarks or {})
-    return _write(directory, about, files)
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """Everything a bundle is made of."""
-
-    part: Part
-    targets: Labels
-    standing: Weights  # under which the targets look like traffic
-    data: Prepared
-    held: HeldOut
-    committee: Committee
-    calibration: Calibration
+    fitted = Fitted(tuple(part.products), targets, standing, data, held, committee, calibration)
+    manifest = write_fitted(directory, catalogue, fitted, options=asdict(options), clock=clock, remarks=remarks or {})
+    progress("export", 1, 1)
+    return manifest
 
 
 def _lessons(part: Part, targets: Labels, people: HumanLabels | None, options: TrainingOptions) -> Lessons:
@@ -193,48 +152,3 @@ def _fit_members(
         data.take(rows), targets[rows], weights[rows], seed=options.seed, options=options.joint, on_epoch=report
     )
     return Committee(quick, network, curves)
-
-
-def _files(fitted: _Fitted) -> dict[str, bytes]:
-    committee, data = fitted.committee, fitted.data
-    cards = member_cards(data, committee, fitted.calibration)
-    module = EnsembleModule(committee.quick.modules(data.encoding), committee.network, cards, fitted.calibration)
-    return bundle_files(module, data.encoding, data.products)
-
-
-def _write(directory: Path, about: Mapping[str, Any], files: Mapping[str, bytes]) -> Manifest:
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".draft-") as draft:
-        manifest = write_bundle(Path(draft) / "bundle", about, files=files)
-        (Path(draft) / "bundle").rename(directory)
-    return manifest
-
-
-def _about(
-    catalogue: Catalogue, fitted: _Fitted, *, options: TrainingOptions, clock: _Clock, remarks: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The manifest but for its files."""
-    held, calibration, committee, targets = fitted.held, fitted.calibration, fitted.committee, fitted.targets
-    answers = calibration(held.logits, held.present)
-    classes = catalogue.taxonomy.classes
-    thresholds = fit_thresholds(answers, targets, fitted.standing, classes=classes, settings=catalogue.thresholds)
-    by_member = dict(zip(committee.members, calibration.members(held.logits).transpose(1, 0, 2), strict=True))
-    now = datetime.now(UTC)
-    return {
-        "version": new_version(catalogue.name, now),
-        "created_at": now,
-        "catalogue": catalogue.name,
-        "fields": catalogue.fields,
-        "taxonomy": catalogue.taxonomy,
-        "thresholds": thresholds,
-        "priors": calibration.priors.tolist(),
-        "trainable": calibration.trainable.tolist(),
-        "members": member_cards(fitted.data, committee, calibration),
-        "metrics": held_out_metrics(answers, by_member, targets, thresholds),
-        "reference": learn_reference(catalogue, fitted.part.products, fitted.data.products, answers),
-        "provenance": {
-            **provenance(targets, committee, options=asdict(options), cpu_seconds=clock.seconds),
-            **remarks,
-        },
-        "example": example(catalogue),
-    }
