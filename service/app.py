@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -35,6 +36,7 @@ from service.image_fetch import ImageFetcher, parse_hosts
 from service.image_urls import ImageUrls
 from service.label_api import LabelApi
 from service.label_queue.replica import replica_name
+from service.label_queue.spill import SpillDirectory
 from service.label_queue.store import open_store
 from service.label_queue.writer import QueueWriter
 from service.logs import configure_logging
@@ -70,7 +72,9 @@ def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | 
     queue = open_store(
         settings.database_url.get_secret_value(), lease_seconds=settings.lease_seconds, replica=replica_name()
     )
-    writer = QueueWriter(queue)
+    writer = QueueWriter(
+        queue, spill=SpillDirectory(Path(settings.spill_directory), capacity_bytes=settings.spill_bytes)
+    )
     keeper = _keeper(settings, writer, metrics) if settings.queue else None
     classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
     classify = ClassifyApi(classifier, images, max_products=settings.max_products)

@@ -139,6 +139,9 @@ class Metrics:
             "winnow_annotator_agreement_ratio", "Share of questions with several answers on which all agree"
         )
         self._waiting = self._waiting_gauge()
+        self._spilled = self._latest(
+            "winnow_queue_spilled_cohorts", "Cohorts that wait on this replica's disk for the store"
+        )
         self._live_quality = self._latest(
             "winnow_live_quality_ratio",
             "Estimated precision and recall of what the bundle serves, with the bounds of a 95 % interval",
@@ -201,13 +204,15 @@ class Metrics:
             for class_name, answer in labels.answers.items():
                 self._labels.labels(class_name, answer).inc()
 
-    def writer(self, counts: WriterCounts, before: WriterCounts) -> None:
-        """Count what the writer did since the last time."""
+    def writer(self, counts: WriterCounts, before: WriterCounts, *, n_spilled: int) -> None:
+        """Count what the writer did since the last time, and the cohorts that wait on disk."""
         self._written.labels("written").inc(counts.written_tasks - before.written_tasks)
+        self._written.labels("spilled").inc(counts.spilled_tasks - before.spilled_tasks)
         self._written.labels("dropped").inc(counts.dropped_tasks - before.dropped_tasks)
         self._written.labels("refused").inc(counts.refused_tasks - before.refused_tasks)
         self._store_failures.inc(counts.failures - before.failures)
         self._waiting.set(counts.waiting_tasks)
+        self._spilled.set(n_spilled)
 
     def store(self, *, is_up: bool) -> None:
         """Say whether the store answered."""

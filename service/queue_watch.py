@@ -41,7 +41,7 @@ class QueueWatch:
     def look(self, *, now: datetime) -> None:
         """Ask the writer and the store, and tell the metrics."""
         counts = self._writer.counts()
-        self._metrics.writer(counts, self._before)
+        self._metrics.writer(counts, self._before, n_spilled=self._writer.n_spilled())
         self._before = counts
         try:
             stats = self._queue.stats(now=now)

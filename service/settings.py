@@ -50,6 +50,11 @@ class Settings(Frozen):
     retention_days: float = Field(
         default=365.0, gt=0, le=36_500, description="how long a queued product is kept as posted; its labels stay"
     )
+    spill_directory: str = Field(
+        default="",
+        description="where sealed cohorts wait while the label queue's store is away; by default in `BENTOML_HOME`",
+    )
+    spill_bytes: int = Field(default=200_000_000, ge=0, description="what they may take there; 0 keeps none on disk")
     swap_seconds: float = Field(
         default=2.0, ge=0.05, le=3600, description="time between two looks at which bundle is promoted"
     )
@@ -82,6 +87,7 @@ class Settings(Frozen):
         values = {name.lower(): value for name, value in given.items()}
         home = Path(environ.get(HOME) or "~/bentoml").expanduser()
         values.setdefault("database_url", f"sqlite:///{home / 'winnow.sqlite3'}")
+        values.setdefault("spill_directory", str(home / "winnow-spill"))
         try:
             return cls.model_validate({**values, "home": home})
         except ValidationError as error:
