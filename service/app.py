@@ -30,7 +30,6 @@ from service.bundle_store import BundleStore
 from service.classifier import Classifier
 from service.classify_api import ClassifyApi
 from service.cohort_keeper import CohortKeeper
-from service.errors import BundleRefused, NoBundle
 from service.guards import Admission, BodyReader, Guards, Reason
 from service.image_fetch import ImageFetcher, parse_hosts
 from service.image_urls import ImageUrls
@@ -84,9 +83,9 @@ def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         store = BundleStore(settings.home, settings.model)
-        load_current(classifier, store)
         watch = QueueWatch(queue, writer, metrics, served=lambda: classifier.manifest)
         swapper = Swapper(store, classifier, metrics)
+        swapper.start(now_seconds=asyncio.get_running_loop().time())
         tasks = [
             asyncio.create_task(_tick(classifier)),
             asyncio.create_task(swapper.follow(every_seconds=settings.swap_seconds)),
@@ -149,18 +148,6 @@ def key_ring(settings: Settings) -> KeyRing:
 
 def _needs_slot(method: str, path: str) -> bool:
     return method == "POST" and path == "/classify"
-
-
-def load_current(classifier: Classifier, store: BundleStore) -> None:
-    """Serve the current bundle; without one, or with a damaged one, start all the same and stay not ready."""
-    try:
-        manifest = classifier.load(store.load())
-    except NoBundle as error:
-        logger.warning("no bundle to serve", extra={"reason": str(error)})
-    except BundleRefused as error:
-        logger.error("bundle refused", extra={"reason": str(error)})
-    else:
-        logger.info("bundle loaded", extra={"version": manifest.version, "catalogue": manifest.catalogue})
 
 
 def _keeper(settings: Settings, writer: QueueWriter, metrics: Metrics) -> CohortKeeper:

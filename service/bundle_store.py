@@ -37,6 +37,11 @@ class BundleStore:
         self._directory = home / "models" / name
         self._staging = home / "tmp"
 
+    @property
+    def directory(self) -> Path:
+        """Where the bundles are, and beside them the pointer and the histories."""
+        return self._directory
+
     def save(self, directory: Path) -> str:
         """Copy a complete bundle into the store, all of it or nothing, and return its version; it is not promoted.
 

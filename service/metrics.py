@@ -5,11 +5,12 @@ Serving `/metrics`, merged over all workers, is left to BentoML.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import nan
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from service.guards import Reason
+from service.guards import REASONS, Reason
+from service.image_fetch import OUTCOMES as FETCH_OUTCOMES
 from service.image_fetch import Outcome as FetchOutcome
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 Outcome = Literal["ok", "refused", "failed"]
 Stage = Literal["decode", "encode", "wait", "infer", "score"]
+CohortOutcome = Literal["sealed", "dropped", "failed"]
+SwapOutcome = Literal["swapped", "refused", "fell_back"]
+TaskOutcome = Literal["written", "dropped", "refused"]
 
 SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MAX_CLASSES_APART = 100  # with more, classes share one series, so that there are never too many
@@ -86,6 +90,22 @@ class Metrics:
         )
         self._register_traffic(Counter, Gauge)
         self._register_queue(Counter)
+        self._begin_at_nought()
+
+    def _begin_at_nought(self) -> None:
+        """Show every outcome of the small closed sets from the start, so that its first increase is seen as one."""
+        closed: tuple[tuple[Counter, Iterable[str]], ...] = (
+            (self._refused_requests, REASONS),
+            (self._cohorts, get_args(CohortOutcome)),
+            (self._bundle_swaps, get_args(SwapOutcome)),
+            (self._image_fetches, FETCH_OUTCOMES),
+            (self._written, get_args(TaskOutcome)),
+        )
+        for counter, values in closed:
+            for value in values:
+                counter.labels(value)
+        for outcome in get_args(Outcome):
+            self._requests.labels("/classify", outcome)
 
     def _latest(self, name: str, documentation: str, labels: tuple[str, ...] = ()) -> Gauge:
         """A gauge that means the same in all workers: the newest value counts."""
@@ -261,7 +281,7 @@ class Metrics:
         self._batch_products.observe(n_products)
         self._batch_seconds.observe(seconds)
 
-    def cohort(self, outcome: Literal["sealed", "dropped", "failed"]) -> None:
+    def cohort(self, outcome: CohortOutcome) -> None:
         """Count one cohort: handed to the writer, dropped for want of room, or a batch that could not be sampled."""
         self._cohorts.labels(outcome).inc()
 
@@ -273,6 +293,6 @@ class Metrics:
         self._served = (version, taxonomy)
         self._model_info.labels(version, taxonomy).set(1)
 
-    def swap(self, outcome: Literal["swapped", "refused"]) -> None:
-        """Count one attempt to take over a promoted bundle."""
+    def swap(self, outcome: SwapOutcome) -> None:
+        """Count one attempt to take over a promoted bundle, or that an older one serves in its place."""
         self._bundle_swaps.labels(outcome).inc()

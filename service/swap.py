@@ -16,6 +16,7 @@ from service.bundle_store import BundleStore
 from service.classifier import Classifier
 from service.errors import BundleRefused, NoBundle
 from service.metrics import Metrics
+from service.promotions import history, served_before
 
 Outcome = Literal["unchanged", "swapped", "refused"]
 
@@ -39,6 +40,25 @@ class Swapper:
         self._metrics = metrics
         self._refusal: _Refusal | None = None
 
+    def start(self, *, now_seconds: float) -> None:
+        """Serve the promoted bundle, or else the newest that was served before it and is whole.
+
+        Without any the worker starts all the same, stays not ready, and takes the next promotion.
+        """
+        promoted = self._store.current()
+        if promoted is None:
+            logger.warning("no bundle to serve", extra={"reason": "none is promoted"})
+            return
+        if self._loads(promoted, now_seconds):
+            logger.info("bundle loaded", extra={"version": promoted})
+            return
+        for version in served_before(promoted, history(self._store.directory)):
+            if self._loads(version, now_seconds):
+                self._metrics.swap("fell_back")
+                logger.error("bundle before it serves", extra={"version": version, "promoted": promoted})
+                break
+        self._refusal = _Refusal(promoted, now_seconds)
+
     def check(self, promoted: str | None, *, now_seconds: float) -> Outcome:
         """Serve the promoted version unless it is served already; blocks while it loads.
 
@@ -51,14 +71,7 @@ class Swapper:
         """
         if promoted is None or promoted == self._serving() or self._is_refused(promoted, now_seconds):
             return "unchanged"
-        try:
-            self._classifier.load(self._store.load(promoted))
-        except (BundleRefused, NoBundle) as error:
-            self._refusal = _Refusal(promoted, now_seconds)
-            self._metrics.swap("refused")
-            logger.error(
-                "bundle refused", extra={"version": promoted, "reason": str(error), "serving": self._serving()}
-            )
+        if not self._loads(promoted, now_seconds):
             return "refused"
         self._refusal = None
         self._metrics.swap("swapped")
@@ -77,6 +90,16 @@ class Swapper:
 
     def _check_pointer(self, now_seconds: float) -> Outcome:
         return self.check(self._store.current(), now_seconds=now_seconds)
+
+    def _loads(self, version: str, now_seconds: float) -> bool:
+        try:
+            self._classifier.load(self._store.load(version))
+        except (BundleRefused, NoBundle) as error:
+            self._refusal = _Refusal(version, now_seconds)
+            self._metrics.swap("refused")
+            logger.error("bundle refused", extra={"version": version, "reason": str(error), "serving": self._serving()})
+            return False
+        return True
 
     def _serving(self) -> str | None:
         return self._classifier.served.manifest.version if self._classifier.ready else None

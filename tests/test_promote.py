@@ -14,8 +14,9 @@ import pytest
 from service.bundle import GRAPH
 from service.bundle_store import BundleStore
 from service.errors import BundleRefused, NoBundle
+from service.promotions import HISTORY, Move, history
 from tests.tiny_bundle import write_tiny_bundle
-from training.promote import HISTORY, AlreadyRunning, Move, history, only_one, promote, rollback
+from training.promote import AlreadyRunning, only_one, promote, rollback
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent
@@ -31,11 +32,11 @@ def home(tmp_path: Path) -> Path:
 
 
 def move(home: Path, version: str) -> Move:
-    return promote(BundleStore(home), version, directory=home, now=NOW, why="better")
+    return promote(BundleStore(home), version, now=NOW, why="better")
 
 
 def back(home: Path) -> Move:
-    return rollback(BundleStore(home), directory=home, now=NOW)
+    return rollback(BundleStore(home), now=NOW)
 
 
 def test_two_rollbacks_go_two_steps_back(home: Path) -> None:
@@ -69,7 +70,7 @@ def test_promoting_what_is_served_moves_nothing(home: Path) -> None:
 
     move(home, "tiny-a")
 
-    assert len(history(home)) == 1
+    assert len(history(BundleStore(home).directory)) == 1
 
 
 def test_a_damaged_bundle_is_not_promoted(home: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_damaged_bundle_is_not_promoted(home: Path) -> None:
 def test_a_line_that_a_kill_cut_short_is_passed_over(home: Path, cut: int) -> None:
     for version in ("tiny-a", "tiny-b"):
         move(home, version)
-    with (home / HISTORY).open("a") as file:  # killed while writing, or before the pointer moved
+    with (BundleStore(home).directory / HISTORY).open("a") as file:  # killed while writing, or before the pointer moved
         file.write('{"kind": "promotion", "version": "tiny-c", "replaced": "tiny-b", "at": "", "why": ""}'[:cut])
 
     move(home, "tiny-c")

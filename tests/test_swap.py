@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,8 +23,10 @@ from service.swap import RETRY_SECONDS, Swapper
 from tests.served import serving
 from tests.server import Server, running
 from tests.tiny_bundle import EXAMPLE, write_tiny_bundle
+from training.promote import promote, rollback
 
 N_CONNECTIONS = 16
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 PRODUCTS = [EXAMPLE | {"product_id": f"sku-{index}", "price": 10.0 * index} for index in range(5)]
 
 
@@ -120,6 +123,47 @@ def test_a_service_that_started_without_a_bundle_begins_to_serve_the_first_one(t
 
         assert before == 503
         assert backend.client.post("/classify", json={"products": [EXAMPLE]}).status_code == 200
+
+
+def test_a_worker_that_starts_on_a_damaged_bundle_serves_the_one_before_it(tmp_path: Path) -> None:
+    store = moved_to(tmp_path, "tiny-1", "tiny-2", "tiny-3")
+    for version in ("tiny-2", "tiny-3"):
+        damage(tmp_path / "bentoml", version)
+
+    with serving(tmp_path / "bentoml", WINNOW_SWAP_SECONDS="0.05") as backend:
+        answer = backend.client.post("/classify", json={"products": [EXAMPLE]}).json()
+
+        assert answer["model_version"] == "tiny-1"
+        assert backend.number("winnow_bundle_swaps_total", outcome="refused") == 2
+        assert backend.number("winnow_bundle_swaps_total", outcome="fell_back") == 1
+        promote(store, stored(store, tmp_path, "tiny-4", seed=4), now=NOW, why="mended")
+        wait_until(lambda: backend.classifier.served.manifest.version == "tiny-4")
+
+
+def test_a_worker_does_not_fall_back_to_what_was_rolled_back(tmp_path: Path) -> None:
+    store = moved_to(tmp_path, "tiny-1", "tiny-2")
+    rollback(store, now=NOW)
+    damage(tmp_path / "bentoml", "tiny-1")
+
+    with serving(tmp_path / "bentoml") as backend:
+        assert not backend.classifier.ready
+
+
+def test_a_damaged_bundle_without_one_before_it_leaves_the_worker_alive_and_not_ready(tmp_path: Path) -> None:
+    moved_to(tmp_path, "tiny-1")
+    damage(tmp_path / "bentoml", "tiny-1")
+
+    with serving(tmp_path / "bentoml") as backend:
+        assert backend.client.post("/classify", json={"products": [EXAMPLE]}).status_code == 503
+        assert backend.number("winnow_bundle_swaps_total", outcome="fell_back") == 0
+
+
+def moved_to(directory: Path, *versions: str) -> BundleStore:
+    """A store with the promotions of some bundles behind it."""
+    store = BundleStore(directory / "bentoml")
+    for seed, version in enumerate(versions):
+        promote(store, stored(store, directory, version, seed=seed), now=NOW, why="better")
+    return store
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ from training.console import (
     results,
     scores_table,
 )
+from training.promote import promote as move_pointer
+from training.promote import rollback as move_pointer_back
 
 if TYPE_CHECKING:
     from training.gate import Verdict
@@ -96,7 +98,7 @@ def train(
     if opened.has("test"):
         _evaluate(_read(version), opened, part="test", report=None)
     if promote:
-        _store().promote(version)
+        move_pointer(_store(), version, now=datetime.now(UTC), why="trained")
     messages.print(f"Kept as {version}." + (" Next: winnow serve" if promote else ""))
 
 
@@ -173,18 +175,14 @@ def gate(version: Version, as_json: AsJson = False) -> None:
 @app.command()
 def promote(version: Version) -> None:
     """Serve a bundle from now on, whatever the gate says of it."""
-    from training.promote import promote as move  # noqa: PLC0415
-
-    done = move(_store(), version, directory=_settings().home, now=datetime.now(UTC), why="asked for")
+    done = move_pointer(_store(), version, now=datetime.now(UTC), why="asked for")
     messages.print(f"Serving {done.version} instead of {done.replaced or 'nothing'}.")
 
 
 @app.command()
 def rollback() -> None:
     """Serve again what the current bundle replaced."""
-    from training.promote import rollback as move  # noqa: PLC0415
-
-    done = move(_store(), directory=_settings().home, now=datetime.now(UTC))
+    done = move_pointer_back(_store(), now=datetime.now(UTC))
     messages.print(f"Serving {done.version} again instead of {done.replaced}.")
 
 

@@ -80,7 +80,7 @@ def retrain(
 
     Parameters
     ----------
-    directory : where the lock and the history of promotions are kept
+    directory : where the lock is kept
     now : answers that come later are left to the next retraining
 
     Raises
@@ -103,7 +103,7 @@ def retrain(
         candidate = read_bundle(store.load(manifest.version))
         verdict = judge_candidate(candidate, incumbent, labels, progress=progress, policy=policy)
         if verdict.promote:
-            promote(store, manifest.version, directory=directory, now=now, why="; ".join(verdict.reasons))
+            promote(store, manifest.version, now=now, why="; ".join(verdict.reasons))
         logger.info("retrained", extra={"candidate": manifest.version, "promoted": verdict.promote})
         return Retraining(
             candidate=manifest.version,
