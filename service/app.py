@@ -40,6 +40,7 @@ from service.label_queue.store import open_store
 from service.label_queue.writer import QueueWriter
 from service.logs import configure_logging
 from service.metrics import Metrics
+from service.metrics_directory import join_directory, open_directory
 from service.page_headers import PageHeaders
 from service.pages_api import PagesApi
 from service.problems import EXCEPTION_HANDLERS, Border
@@ -224,6 +225,7 @@ class WinnowService(Service[Any]):  # type: ignore[misc]  # BentoML's class is u
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """The application that a worker runs."""
+        join_directory(os.environ)
         around: ASGIApp = super().to_asgi(is_main=is_main)
 
         async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
@@ -237,6 +239,12 @@ class WinnowService(Service[Any]):  # type: ignore[misc]  # BentoML's class is u
 @bentoml.asgi_app(application, path="/")
 class Winnow:
     """Classifies products, and knows which of its answers are worth a human look."""
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML has no types here
+    @staticmethod
+    def open_metrics() -> None:
+        """Give this server's workers a directory for their metrics, before the first of them starts."""
+        open_directory(os.environ)
 
     def __is_ready__(self) -> bool:
         """Whether a bundle is loaded; BentoML answers `/readyz` with it."""

@@ -73,7 +73,7 @@ def running(
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WINNOW_")}
     everything = environment({**inherited, "BENTOML_HOME": str(home), **(variables or {})}, workers)
     home.mkdir(parents=True, exist_ok=True)
-    log = home / "server.log"
+    log = home / f"server-{port}.log"  # several servers may share a home
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, env=everything, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", process, log)

@@ -59,6 +59,21 @@ def test_two_workers_answer_and_add_up_their_metrics(server: Server) -> None:
         assert samples(server, "winnow_requests_total")[counted] == before + 40
 
 
+def test_a_second_server_on_one_home_leaves_the_first_its_numbers(server: Server, tmp_path: Path) -> None:
+    counted = 'winnow_requests_total{outcome="ok",route="/model"}'
+    server.get("/model")
+    before = samples(server, "winnow_requests_total")[counted]
+
+    variables = {"WINNOW_DATABASE_URL": f"sqlite:///{tmp_path / 'queue.sqlite3'}"}
+    with running(server.log.parent, variables=variables) as second:
+        first_then = samples(server, "winnow_requests_total")[counted]
+        second_then = samples(second, "winnow_requests_total").get(counted, 0.0)
+        server.get("/model")
+
+    assert (first_then, second_then) == (before, 0.0)
+    assert samples(server, "winnow_requests_total")[counted] == before + 1
+
+
 def test_our_routes_pass_by_bentoml_and_its_own_do_not(server: Server) -> None:
     """Fails when BentoML changes how it composes its application, on which the short way to our routes rests."""
     answer = server.post("/classify", {"products": [EXAMPLE]})
