@@ -13,7 +13,9 @@ from starlette.testclient import TestClient
 from service.bundle_store import BundleStore
 from tests.served import Backend, serving
 from tests.tiny_bundle import write_tiny_bundle
+from training.cli import WAIT_POLICY
 
+os.environ.setdefault(*WAIT_POLICY)
 settings.register_profile("winnow", deadline=None)  # a busy machine is no wrong answer
 settings.load_profile("winnow")
 

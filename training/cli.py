@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 DEMO_DIRECTORY = Path("data/demo")
 REPORTS = Path("reports")
 GATE_SAYS_NO = 3  # exit status
+# Threads that wait for one another sleep: spinning, a training beside other work took three to six times as long.
+WAIT_POLICY = ("OMP_WAIT_POLICY", "PASSIVE")  # read when torch and LightGBM are loaded, which commands do later
 
 app = typer.Typer(
     name="winnow",
@@ -354,6 +356,7 @@ def _evaluate(bundle: Bundle, catalogue: Catalogue, *, part: Part, report: Path 
 
 def main() -> None:
     """Run the command line; an error of ours is one sentence and exit status 1."""
+    os.environ.setdefault(*WAIT_POLICY)
     try:
         app()
     except WinnowError as error:

@@ -12,11 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service.bundle import Manifest
-from training.evaluate import Evaluation, Scores
-from training.predict import Progress as ProgressCallback
 
-if TYPE_CHECKING:  # loads torch
+if TYPE_CHECKING:  # they load torch or scikit-learn, which a command that needs neither should not wait for
+    from training.evaluate import Evaluation, Scores
     from training.loop import Beside, LoopReport, Round
+    from training.predict import Progress as ProgressCallback
     from training.savings import Estimate, Study
 
 messages = Console(stderr=True)  # standard output carries results alone
