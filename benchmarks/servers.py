@@ -51,7 +51,13 @@ class Server:
 
 @contextmanager
 def serving(
-    name: str, command: Sequence[str], *, ready: str, environment: Mapping[str, str], log: Path = Path(os.devnull)
+    name: str,
+    command: Sequence[str],
+    *,
+    ready: str,
+    environment: Mapping[str, str],
+    log: Path = Path(os.devnull),
+    start_seconds: float = START_SECONDS,
 ) -> Iterator[Server]:
     """Run a server for the time of the block; `{port}` in the command is replaced by a free port."""
     port = free_port()
@@ -62,7 +68,7 @@ def serving(
         )
     server = Server(name, port, psutil.Process(started.pid))
     try:
-        _wait_until_ready(server, ready)
+        _wait_until_ready(server, ready, start_seconds)
         yield server
     finally:
         _stop(server)
@@ -100,15 +106,15 @@ def bentoml_home() -> Path:
     return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
 
 
-def _wait_until_ready(server: Server, path: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait_until_ready(server: Server, path: str, start_seconds: float) -> None:
+    deadline = time.monotonic() + start_seconds
     while time.monotonic() < deadline:
         if not server.process.is_running() or server.process.status() == psutil.STATUS_ZOMBIE:
             raise RuntimeError(f"{server.name} ended before it answered {path}")
         if _answers(server.port, path):
             return
         time.sleep(0.1)
-    raise RuntimeError(f"{server.name} did not answer {path} within {START_SECONDS:.0f} s")
+    raise RuntimeError(f"{server.name} did not answer {path} within {start_seconds:.0f} s")
 
 
 def _answers(port: int, path: str) -> bool:

@@ -46,6 +46,7 @@ ROUTES: Mapping[tuple[str, str], frozenset[Role]] = {
     ("POST", "/label-queue/release"): LABEL,
     ("POST", "/label-queue/labels"): LABEL,
     ("GET", "/label-queue/stats"): WATCH,
+    ("GET", "/label-queue/labelling-config"): LABEL,
     ("GET", "/quality"): WATCH,
     ("GET", "/model"): ANY_ROLE,
     ("GET", "/label"): LABEL,

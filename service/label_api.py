@@ -31,10 +31,11 @@ from service.label_requests import (
     read_json,
     read_texts,
 )
-from service.label_studio import label_studio_task
+from service.label_studio import LABELLING_CONFIG, label_studio_task
 from service.pages.render import asset
 
 N_THREADS = 8  # that wait for the store; as many as it has connections
+CONFIG_PATH = "/label-queue/labelling-config"
 
 Result = TypeVar("Result")
 
@@ -71,6 +72,7 @@ class LabelApi:
             Route("/label-queue/extend", self.extend, methods=["POST"]),
             Route("/label-queue/release", self.release, methods=["POST"]),
             Route("/label-queue/stats", self.stats, methods=["GET"]),
+            Route(CONFIG_PATH, self.labelling_config, methods=["GET"]),
             Route("/label-queue/products/{product_id:path}", self.delete_product, methods=["DELETE"]),
             Route("/label", self.page, methods=["GET"]),
         ]
@@ -127,6 +129,10 @@ class LabelApi:
         """Count tasks, questions and answers."""
         return _json(await self._run(lambda: self._queue.stats(now=self._now())))
 
+    async def labelling_config(self, _: Request) -> Response:
+        """Send the labelling interface for Label Studio that goes with `format=label-studio`."""
+        return Response(LABELLING_CONFIG, media_type="application/xml")
+
     async def delete_product(self, request: Request) -> Response:
         """Forget a product as posted."""
         product_id = read_texts(ProductId, {"product_id": request.path_params["product_id"]}).product_id
@@ -145,10 +151,14 @@ class LabelApi:
         return await to_thread.run_sync(call, limiter=self._threads)
 
     def _other_format(self, request: Request, page: Page, query: LookQuery) -> Response:
-        headers = {}
+        headers, links = {}, []
         if page.next_cursor is not None:
             headers["x-next-cursor"] = page.next_cursor
-            headers["link"] = f'<{request.url.include_query_params(cursor=page.next_cursor)}>; rel="next"'
+            links.append(f'<{request.url.include_query_params(cursor=page.next_cursor)}>; rel="next"')
+        if query.format == "label-studio":
+            links.append(f'<{request.url.replace(path=CONFIG_PATH, query="")}>; rel="describedby"')
+        if links:
+            headers["link"] = ", ".join(links)
         if query.format == "jsonl":
             lines = b"".join(to_json(_task(task)) + b"\n" for task in page.tasks)
             return Response(lines, media_type="application/jsonl", headers=headers)

@@ -19,7 +19,7 @@ _QUESTION = {
     "type": "object",
     "properties": {
         "class": {"type": "string"},
-        "probability": {"type": "number", "minimum": 0, "maximum": 1},
+        "probability": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         "reason": {"type": "string", "description": "why this is asked"},
         "answers": {"type": "object", "description": "what annotators have said, where some have"},
     },
@@ -60,6 +60,7 @@ def label_paths(problems: Mapping[str, Schema]) -> dict[str, Schema]:
     stats = _operation(
         "countLabelQueue", "Count tasks, questions and answers", _answer(dict.fromkeys(counts, _any())), {}
     )
+    config = _operation("getLabellingConfig", "The labelling interface for Label Studio", _xml(), {})
     forget = _operation("forgetProduct", "Forget a product as it was posted", _answer({"deleted": _count()}), problems)
     forget["parameters"] = [{"name": "product_id", "in": "path", "required": True, "schema": {"type": "string"}}]
     for operation in (lease, submit, extend, release):
@@ -71,6 +72,7 @@ def label_paths(problems: Mapping[str, Schema]) -> dict[str, Schema]:
         "/label-queue/extend": {"post": extend},
         "/label-queue/release": {"post": release},
         "/label-queue/stats": {"get": stats},
+        "/label-queue/labelling-config": {"get": config},
         "/label-queue/products/{product_id}": {"delete": forget},
     }
 
@@ -106,6 +108,10 @@ def _looked() -> Schema:
     either = {"anyOf": [page, {"type": "array", "description": "for Label Studio", "items": {"type": "object"}}]}
     content = {"application/json": {"schema": either}, "application/jsonl": {"schema": {"type": "string"}}}
     return {"description": "A page of tasks, best first", "content": content}
+
+
+def _xml() -> Schema:
+    return {"description": "Its XML", "content": {"application/xml": {"schema": {"type": "string"}}}}
 
 
 def _answer(properties: Schema) -> Schema:

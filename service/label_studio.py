@@ -1,6 +1,6 @@
 """Label tasks in the form that Label Studio imports, and its labels in the form that the label queue takes.
 
-The project's labelling config is `LABELLING_CONFIG`: one ticks the asked classes that are true, and those that nobody
+`LABELLING_CONFIG` is the matching labelling interface: one ticks the asked classes that are true, and those that nobody
 can tell; an asked class without a tick is answered no.
 """
 
@@ -8,24 +8,75 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from service.contracts import FieldSpec
 from service.errors import InvalidRequest
 from service.label_queue.rows import Answer, Submission, Task, TaskLabels
 
-LABELLING_CONFIG = """<View>
-  <Image name="picture" value="$image" maxWidth="480px"/>
-  <Text name="text" value="$text"/>
-  <Header value="Which of these are true?"/>
-  <Choices name="yes" toName="text" choice="multiple" value="$questions"/>
-  <Header value="Which of these can nobody tell?"/>
-  <Choices name="unsure" toName="text" choice="multiple" value="$questions"/>
+LABELLING_CONFIG = """<View style="display: flex; flex-wrap: wrap; gap: 24px">
+  <View style="flex: 1 1 320px">
+    <Image name="picture" value="$image" maxWidth="420px"/>
+    <Text name="text" value="$text"/>
+  </View>
+  <View style="flex: 1 1 320px">
+    <Header value="Tick what is true of this product. What is not ticked is answered no."/>
+    <Choices name="yes" toName="text" choice="multiple" value="$questions"/>
+    <Header value="Tick what nobody could tell from what is shown."/>
+    <Choices name="unsure" toName="text" choice="multiple" value="$questions"/>
+  </View>
 </View>
 """
 PICTURES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png", b"RIFF": "image/webp"}
-NO_PICTURE = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="  # one transparent dot
+NO_PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"  # one transparent dot
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class _Loose(BaseModel):
+    """What we read of a Label Studio export; it holds much more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class _Choices(_Loose):
+    choices: tuple[str, ...] = ()
+
+
+class _Result(_Loose):
+    from_name: str = ""
+    value: _Choices = _Choices()
+
+
+class _Annotator(_Loose):
+    id: int = 0
+    email: str = ""
+
+
+class _Annotation(_Loose):
+    completed_by: int | _Annotator | None = None
+    was_cancelled: bool = False
+    result: tuple[_Result, ...] = ()
+
+
+class _Asked(_Loose):
+    value: Text
+
+
+class _Data(_Loose):
+    task_id: Text
+    questions: tuple[_Asked, ...] = Field(min_length=1)
+
+
+class _Exported(_Loose):
+    data: _Data
+    annotations: tuple[_Annotation, ...] = ()
+
+
+_EXPORT = TypeAdapter(tuple[_Exported, ...])
 
 
 def label_studio_task(task: Task, fields: FieldSpec | None) -> dict[str, Any]:
@@ -35,38 +86,37 @@ def label_studio_task(task: Task, fields: FieldSpec | None) -> dict[str, Any]:
         "model_version": task.model_version,
         "result": [{"from_name": "yes", "to_name": "text", "type": "choices", "value": {"choices": likely}}],
     }
+    column = fields.image if fields else _picture_column(task.product)
     data = {
         "task_id": task.id,
-        "image": picture_url(task.product.get(fields.image) if fields and fields.image else None),
+        "image": picture_url(task.product.get(column) if column else None),
         "text": product_text(task.product, fields),
         "questions": [{"value": asked.class_name} for asked in task.questions],
     }
     return {"data": data, "predictions": [prediction]}
 
 
-def submissions(export: Iterable[Mapping[str, Any]], *, annotator: str) -> list[Submission]:
-    """Turn Label Studio's JSON export into one submission an annotator.
+def submissions(export: bytes, *, annotator: str) -> list[Submission]:
+    """Turn Label Studio's JSON export into submissions, one for each annotation, in the order of the file.
 
     Parameters
     ----------
-    annotator : prefix of the annotators' names; Label Studio's number of the person follows it
+    annotator : prefix of the annotators' names; the person's number or e-mail address in Label Studio follows it
 
     Raises
     ------
     InvalidRequest
-        If a task does not come from this label queue.
+        If it is no such export, or one of tasks that do not come from this label queue.
     """
-    labels: dict[str, list[TaskLabels]] = {}
-    for index, exported in enumerate(export):
-        data = exported.get("data", {})
-        if not isinstance(data, Mapping) or not {"task_id", "questions"} <= set(data):
-            raise InvalidRequest(
-                "data has no task_id and questions; export what was imported from here", field=f"[{index}]"
-            )
-        for annotation in exported.get("annotations", ()):
-            name = f"{annotator}-{annotation.get('completed_by', 0)}"
-            labels.setdefault(name, []).append(_task_labels(data, annotation))
-    return [Submission(name, tuple(entries)) for name, entries in sorted(labels.items())]
+    try:
+        exported = _EXPORT.validate_json(export)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise InvalidRequest(
+            f"this is no JSON export of Label Studio of tasks that came from here: {first['msg']}",
+            field=_path(first["loc"]),
+        ) from error
+    return [submission for task in exported for submission in _of_task(task, annotator)]
 
 
 def picture_url(picture: object) -> str:
@@ -85,24 +135,44 @@ def picture_url(picture: object) -> str:
 
 def product_text(product: Mapping[str, Any], fields: FieldSpec | None) -> str:
     """Every column but the image, a line each; the texts first, if it is known which they are."""
-    image = fields.image if fields else None
+    image = fields.image if fields else _picture_column(product)
     first = [*fields.text] if fields else []
     columns = [*first, *(column for column in product if column not in (*first, image))]
     shown = {column: product.get(column) for column in columns}
     return "\n".join(f"{column}: {value}" for column, value in shown.items() if value not in (None, "", []))
 
 
-def _task_labels(data: Mapping[str, Any], annotation: Mapping[str, Any]) -> TaskLabels:
-    if annotation.get("was_cancelled"):
-        return TaskLabels(str(data["task_id"]), skip="skipped in Label Studio")
+def _picture_column(product: Mapping[str, Any]) -> str | None:
+    """The column that holds a picture itself; which one may hold its URL, only a bundle's fields can tell."""
+    return next((name for name, value in product.items() if picture_url(value) not in (NO_PICTURE, value)), None)
+
+
+def _of_task(task: _Exported, annotator: str) -> Iterator[Submission]:
+    for annotation in task.annotations:
+        name = f"{annotator}-{_person(annotation.completed_by)}"
+        yield Submission(name, (_task_labels(task.data, annotation),))
+
+
+def _person(completed_by: int | _Annotator | None) -> str:
+    if isinstance(completed_by, _Annotator):
+        return completed_by.email or str(completed_by.id)
+    return str(completed_by or 0)
+
+
+def _task_labels(data: _Data, annotation: _Annotation) -> TaskLabels:
+    if annotation.was_cancelled:
+        return TaskLabels(data.task_id, skip="skipped in Label Studio")
     ticked: dict[str, set[str]] = {"yes": set(), "unsure": set()}
-    for result in annotation.get("result", ()):
-        ticked.get(result.get("from_name"), set()).update(result.get("value", {}).get("choices", ()))
-    asked = [str(question["value"]) for question in data["questions"]]
-    return TaskLabels(str(data["task_id"]), {name: _answer(name, ticked) for name in asked})
+    for result in annotation.result:
+        ticked.get(result.from_name, set()).update(result.value.choices)
+    return TaskLabels(data.task_id, {asked.value: _answer(asked.value, ticked) for asked in data.questions})
 
 
 def _answer(class_name: str, ticked: Mapping[str, set[str]]) -> Answer:
     if class_name in ticked["unsure"]:
         return "unsure"
     return "yes" if class_name in ticked["yes"] else "no"
+
+
+def _path(parts: Iterable[int | str]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")

@@ -42,6 +42,7 @@ MATRIX: dict[tuple[str, str], set[Role] | None] = {
     ("POST", "/label-queue/release"): {"label", "admin"},
     ("POST", "/label-queue/labels"): {"label", "admin"},
     ("GET", "/label-queue/stats"): {"label", "ops", "admin"},
+    ("GET", "/label-queue/labelling-config"): {"label", "admin"},
     ("GET", "/quality"): {"label", "ops", "admin"},
     ("GET", "/model"): {"classify", "label", "ops", "admin"},
     ("GET", "/label"): {"label", "admin"},

@@ -19,6 +19,7 @@ from rich.markup import escape
 from service.bundle import Bundle, read_bundle, read_manifest
 from service.bundle_store import BundleStore
 from service.errors import WinnowError
+from service.label_queue.reading import Filters
 from service.label_queue.store import LabelQueue, open_store
 from service.settings import Settings
 from training.catalogue import Catalogue, open_catalogue
@@ -54,6 +55,8 @@ app = typer.Typer(
 )
 models = typer.Typer(no_args_is_help=True, help="The bundles in the model store.")
 app.add_typer(models, name="models")
+labels = typer.Typer(no_args_is_help=True, help="The label queue in files, for Label Studio and for analysts.")
+app.add_typer(labels, name="labels")
 
 CataloguePath = Annotated[
     Path, typer.Argument(metavar="CATALOGUE", help="A directory with a catalogue.toml, or that file itself.")
@@ -127,6 +130,44 @@ def list_models() -> None:
 def show_model(version: Version = "current") -> None:
     """Print a bundle's manifest as JSON, without its vocabulary and weights."""
     typer.echo(read_manifest(_store().load(version)).model_dump_json(indent=2))
+
+
+@labels.command("export")
+def export_labels(
+    directory: Annotated[Path, typer.Argument(help="Where to write the files.")],
+    limit: Annotated[int, typer.Option(help="Tasks at most, the most urgent first.", min=1)] = 1_000,
+    class_name: Annotated[str | None, typer.Option("--class", help="Only tasks that ask about this class.")] = None,
+) -> None:
+    """Write open tasks and a labelling interface for Label Studio, and all questions with their weights and answers."""
+    from training import label_files  # noqa: PLC0415  only this command and the next need it
+
+    current = _store().current()
+    fields = read_manifest(_store().load(current)).fields if current else None
+    with _queue() as queue:
+        n_tasks = label_files.export_tasks(
+            queue, directory, fields=fields, filters=Filters(class_name=class_name), limit=limit, now=datetime.now(UTC)
+        )
+        n_questions = label_files.export_questions(queue, directory / label_files.QUESTIONS)
+    messages.print(
+        f"Wrote {n_tasks} tasks to {directory / label_files.TASKS}, their labelling interface to "
+        f"{directory / label_files.CONFIG}, {n_questions} questions to {directory / label_files.QUESTIONS}."
+    )
+
+
+@labels.command("import")
+def import_labels(
+    file: Annotated[Path, typer.Argument(help="A JSON export of Label Studio.", exists=True, dir_okay=False)],
+    annotator: Annotated[str, typer.Option(help="Beginning of the annotators' names.")] = "label-studio",
+) -> None:
+    """Store the labels of Label Studio's JSON export; imported again, they add nothing."""
+    from training import label_files  # noqa: PLC0415
+
+    with _queue() as queue:
+        imported = label_files.import_labels(queue, file, annotator=annotator, now=datetime.now(UTC))
+    messages.print(
+        f"Stored {imported.n_stored} annotations; left out {imported.n_held} of tasks that somebody has leased, "
+        f"{imported.n_unknown} of tasks that this queue does not have."
+    )
 
 
 @app.command()

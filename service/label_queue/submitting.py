@@ -139,11 +139,14 @@ def _store_skips(connection: Connection, sent: Submission, *, now: datetime) -> 
     skipped = [labels for labels in sent.labels if labels.skip is not None]
     if not skipped:
         return
+    said_before = _skips(connection, sent.annotator, [labels.task_id for labels in skipped])
     events = [
         {"task_id": labels.task_id, "annotator": sent.annotator, "reason": labels.skip, "skipped_at": now}
         for labels in skipped
+        if (labels.task_id, labels.skip) not in said_before
     ]
-    connection.execute(insert(skip), events)
+    if events:
+        connection.execute(insert(skip), events)
     task_ids = [labels.task_id for labels in skipped]
     withdrawn = {"state": "withdrawn", "withdrawal": "skipped"}
     connection.execute(
@@ -152,6 +155,11 @@ def _store_skips(connection: Connection, sent: Submission, *, now: datetime) -> 
     connection.execute(
         update(label_task).where(label_task.c.id.in_(task_ids)).values(lease_token=None, lease_expires_at=None)
     )
+
+
+def _skips(connection: Connection, name: str, task_ids: Sequence[str]) -> set[tuple[str, str]]:
+    mine = select(skip.c.task_id, skip.c.reason).where(skip.c.task_id.in_(task_ids), skip.c.annotator == name)
+    return {(task_id, reason) for task_id, reason in connection.execute(mine)}
 
 
 def _settle(connection: Connection, sent: Submission, *, overlap: int, now: datetime) -> None:

@@ -127,4 +127,5 @@ class LabellingPage:
 
     def complaints(self) -> list[str]:
         """What the browser's console holds of errors and breaches of the content security policy."""
-        return [str(entry["message"]) for entry in self.driver.get_log("browser")]
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        return [str(entry["message"]) for entry in entries]

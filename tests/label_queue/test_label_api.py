@@ -128,7 +128,8 @@ def test_a_look_for_label_studio_has_choices_and_a_prediction(queue: LabelQueue,
     )
     queue.enqueue([make_cohort(likely)], now=NOON)
 
-    [task] = client.get("/label-queue", params={"format": "label-studio", "limit": 1}).json()
+    response = client.get("/label-queue", params={"format": "label-studio", "limit": 1})
+    [task] = response.json()
 
     assert task["data"]["task_id"] == "t3"
     assert task["data"]["questions"] == [{"value": "black"}, {"value": "kids"}]
@@ -136,6 +137,10 @@ def test_a_look_for_label_studio_has_choices_and_a_prediction(queue: LabelQueue,
     [prediction] = task["predictions"]
     assert prediction["model_version"] == "v1"
     assert prediction["result"][0]["value"] == {"choices": ["black"]}
+    following, config = response.headers["link"].split(", ")
+    assert following.endswith('rel="next"')
+    assert config.endswith('>; rel="describedby"')
+    assert "$questions" in client.get(httpx.URL(config.split(">")[0].lstrip("<"))).text
 
 
 def test_filters_narrow_a_look(client: TestClient, queue: LabelQueue) -> None:
