@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 from service.errors import Forbidden, SettingsError, TurnedAway, Unauthenticated
@@ -57,6 +58,7 @@ ROUTES: Mapping[tuple[str, str], frozenset[Role]] = {
     ("GET", "/metrics"): OPS,
 }
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+HEADERS_READ = frozenset({b"authorization", b"host", b"origin", b"sec-fetch-site"})
 N_LIVE_KEYS = 2  # of one caller: the old one and the new one, while they change over
 ENTRY = re.compile(r"(?P<caller>[a-z][a-z0-9-]{0,31}):(?P<roles>[a-z+]+):(?P<sha256>[0-9a-f]{64})")
 
@@ -146,6 +148,7 @@ def check_binding(host: str, keys: KeyRing) -> None:
         raise SettingsError("set WINNOW_API_KEYS, or listen on 127.0.0.1: without keys only loopback is served")
 
 
+@lru_cache(maxsize=256)  # the same few come again with every request, and reading one takes microseconds
 def is_loopback(host: str) -> bool:
     """Whether a host name or address means this machine alone."""
     if host == "localhost":
@@ -192,7 +195,9 @@ class AccessGuard:
         roles = roles_for(scope["method"], scope["path"])
         if roles == OPEN:
             return "anyone"
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in HEADERS_READ
+        }
         _check_origin(scope["method"], headers)
         if not self._keys:
             _check_local(scope, headers)

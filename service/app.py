@@ -30,6 +30,7 @@ from service.bundle_store import BundleStore
 from service.classifier import Classifier
 from service.classify_api import ClassifyApi
 from service.cohort_keeper import CohortKeeper
+from service.first_route import FirstRoute
 from service.guards import Admission, BodyReader, Guards, Reason
 from service.image_fetch import ImageFetcher, parse_hosts
 from service.image_urls import ImageUrls
@@ -52,6 +53,7 @@ from service.swap import Swapper
 # BentoML answers these, for all its workers; everything else is ours and passes it by.
 BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})
 
+CLASSIFY = "/classify"
 LOOPBACK = "127.0.0.1"
 QUEUE_SECONDS = 15.0  # between two looks at the label queue, for the metrics
 RETENTION_SECONDS = 3600.0  # between two looks for products that are too old to be kept
@@ -103,9 +105,12 @@ def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | 
             writer.close()
             queue.close()
 
-    app = Starlette(
+    app = FirstRoute(
+        method="POST",
+        path=CLASSIFY,
+        first=Border(classify, metrics, route=CLASSIFY),
         routes=[
-            Route("/classify", classify.classify, methods=["POST"]),
+            Route(CLASSIFY, classify, methods=["POST"]),
             *labels.routes(),
             Route("/model", pages.model, methods=["GET"]),
             Route("/openapi.json", pages.openapi, methods=["GET"]),
@@ -148,7 +153,7 @@ def key_ring(settings: Settings) -> KeyRing:
 
 
 def _needs_slot(method: str, path: str) -> bool:
-    return method == "POST" and path == "/classify"
+    return method == "POST" and path == CLASSIFY
 
 
 def _keeper(settings: Settings, writer: QueueWriter, metrics: Metrics) -> CohortKeeper:

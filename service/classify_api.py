@@ -5,23 +5,29 @@ What may stand in a request is left to `service.product_reader`, answering to `s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope, Send
 
 from service.classifier import Classification, Classifier, Scored, Served, rounded
-from service.errors import RequestRefused
+from service.errors import RequestRefused, WinnowError
+from service.guards import whole_body
 from service.image_urls import ImageUrls
+from service.problems import winnow_problem
 from service.product_reader import PostedProduct, ProductReader
 
 DETAILS = ("members", "classes", "embedding")
+JSON_HEADER = (b"content-type", b"application/json")
 
 
 class ClassifyApi:
-    """The route's endpoint; keeps one reader, for the fields of the bundle that is served."""
+    """The route as an ASGI application, for a framework's layers cost more than the graph does for one product.
+
+    Keeps one reader, for the fields of the bundle that is served.
+    """
 
     def __init__(self, classifier: Classifier, images: ImageUrls, *, max_products: int) -> None:
         self._classifier = classifier
@@ -29,11 +35,23 @@ class ClassifyApi:
         self._max_products = max_products
         self._reader: tuple[Served, ProductReader] | None = None
 
-    async def classify(self, request: Request) -> Response:
-        """Answer one request, all of it by the bundle that is served when its body has arrived."""
-        details = requested_details(request.query_params.multi_items())
-        check_media_type(request)
-        body = await request.body()  # whole and within its limits, by `service.guards`
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or say with a problem document why not."""
+        try:
+            content = await self._answer(scope, receive)
+        except WinnowError as error:
+            await winnow_problem(error)(scope, receive, send)
+            return
+        headers = [JSON_HEADER, (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
+        """The answer in JSON, all of it by the bundle that is served when the body has arrived."""
+        query = scope["query_string"]
+        details = requested_details(QueryParams(query).multi_items()) if query else frozenset()
+        check_media_type(scope["headers"])
+        body = await whole_body(receive)  # within its limits, by `service.guards`
         served = self._classifier.served
         posted = self._reader_of(served).read(body)
         async with self._images.filled(posted) as filled:
@@ -45,7 +63,7 @@ class ClassifyApi:
             "model_version": served.manifest.version,
             "results": list(results(posted, classification, details, self._warnings(posted, faults, served))),
         }
-        return Response(to_json(answer), media_type="application/json")
+        return to_json(answer)
 
     def _warnings(
         self, posted: Sequence[PostedProduct], faults: Mapping[int, str], served: Served
@@ -65,7 +83,7 @@ class ClassifyApi:
         return self._reader[1]
 
 
-def check_media_type(request: Request) -> None:
+def check_media_type(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Accept JSON as it is, not compressed.
 
     Raises
@@ -73,12 +91,22 @@ def check_media_type(request: Request) -> None:
     RequestRefused
         415 for anything else.
     """
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().replace('"', "")
-    if media_type.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
+    media, encoding = b"", b"identity"
+    for name, value in headers:
+        if name == b"content-type":
+            media = value
+        elif name == b"content-encoding":
+            encoding = value
+    if media != b"application/json" and not _is_json(media.decode("latin-1")):
         raise RequestRefused(415, "unsupported media type", "send content-type: application/json, in UTF-8")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if encoding.lower() != b"identity":
         raise RequestRefused(415, "unsupported media type", "send the body without content-encoding")
+
+
+def _is_json(content_type: str) -> bool:
+    media_type, _, parameters = content_type.partition(";")
+    charset = parameters.strip().lower().replace('"', "")
+    return media_type.strip().lower() == "application/json" and charset in {"", "charset=utf-8"}
 
 
 def requested_details(parameters: Sequence[tuple[str, str]]) -> frozenset[str]:

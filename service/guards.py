@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from service.errors import BodyTimedOut, BodyTooLarge, NoRoom, Overloaded, TooManyRequests, TurnedAway
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Reason = Literal["body_timed_out", "body_too_large", "hung_up", "line_full", "waited_too_long", "no_room"]
@@ -67,9 +64,8 @@ class Admission:
         if self._slots.locked() and self._n_waiting >= self._max_waiting:
             raise TooManyRequests("more requests are waiting than this replica can serve soon; send it again later")
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Hold a slot for the length of the block.
+    async def enter(self) -> None:
+        """Take a slot, to be given back by `leave`.
 
         Raises
         ------
@@ -84,11 +80,11 @@ class Admission:
         else:
             await self._slots.acquire()
         self._n_running += 1
-        try:
-            yield
-        finally:
-            self._n_running -= 1
-            self._slots.release()
+
+    def leave(self) -> None:
+        """Give a slot back."""
+        self._n_running -= 1
+        self._slots.release()
 
     async def _wait(self) -> None:
         self._n_waiting += 1
@@ -122,46 +118,35 @@ class BodyReader:
         """Bytes of all bodies held now."""
         return self._n_held_bytes
 
-    @asynccontextmanager
-    async def body(self, scope: Scope, receive: Receive) -> AsyncIterator[bytes]:
-        """Read a body and account for it until the block ends.
+    async def read(self, scope: Scope, receive: Receive) -> bytes:
+        """Read a body, which counts as held until it is given to `release`.
 
         Raises
         ------
         BodyTooLarge, BodyTimedOut, NoRoom, Hangup
         """
         self._check_declared(scope)
-        with self._account() as hold:
-            try:
-                async with asyncio.timeout(self._read_seconds):
-                    content = await self._read(receive, hold)
-            except TimeoutError as error:
+        chunks: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._read_seconds):
+                await self._collect(receive, chunks)
+        except BaseException as error:
+            self.release(chunks)
+            if isinstance(error, TimeoutError):
                 raise BodyTimedOut(f"the body did not arrive within {self._read_seconds:g} seconds") from error
-            yield content
+            raise
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def release(self, chunks: Sequence[bytes]) -> None:
+        """Count what was read as held no longer."""
+        self._n_held_bytes -= sum(map(len, chunks))
 
     def _check_declared(self, scope: Scope) -> None:
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if not declared.isdigit() or int(declared[:20]) > self._max_body_bytes:
             raise self._too_large()
 
-    @contextmanager
-    def _account(self) -> Iterator[Callable[[int], None]]:
-        held = 0
-
-        def hold(n_bytes: int) -> None:
-            nonlocal held
-            if self._n_held_bytes + n_bytes > self._max_total_bytes:
-                raise NoRoom("there is no room for another body now; send the request again later")
-            held += n_bytes
-            self._n_held_bytes += n_bytes
-
-        try:
-            yield hold
-        finally:
-            self._n_held_bytes -= held
-
-    async def _read(self, receive: Receive, hold: Callable[[int], None]) -> bytes:
-        chunks: list[bytes] = []
+    async def _collect(self, receive: Receive, chunks: list[bytes]) -> None:
         size = 0
         more_body = True
         while more_body:
@@ -172,10 +157,11 @@ class BodyReader:
             size += len(chunk)
             if size > self._max_body_bytes:
                 raise self._too_large()
-            hold(len(chunk))
+            if self._n_held_bytes + len(chunk) > self._max_total_bytes:
+                raise NoRoom("there is no room for another body now; send the request again later")
+            self._n_held_bytes += len(chunk)
             chunks.append(chunk)
             more_body = message.get("more_body", False)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"a request may have at most {self._max_body_bytes} bytes; send fewer products at a time")
@@ -210,25 +196,35 @@ class Guards:
         if scope["type"] != "http" or scope["method"] in BODILESS:
             await self._app(scope, receive, send)
             return
-        async with AsyncExitStack() as held:
-            try:
-                content = await self._admit(scope, receive, held)
-            except Hangup:
-                self._on_refusal("hung_up")
-            except TurnedAway as refusal:
-                self._on_refusal(REASON_OF[type(refusal)])
-                await refuse(send, refusal)
-            else:
-                await self._app(scope, _replaying(content, receive), send)
-
-    async def _admit(self, scope: Scope, receive: Receive, held: AsyncExitStack) -> bytes:
         takes_slot = self._needs_slot(scope["method"], scope["path"])
-        if takes_slot:
-            self._admission.check_room()  # before a byte of the body is read: refusing must stay cheap
-        content = await held.enter_async_context(self._bodies.body(scope, receive))
-        if takes_slot:
-            await held.enter_async_context(self._admission.slot())
-        return content
+        try:
+            if takes_slot:
+                self._admission.check_room()  # before a byte of the body is read: refusing must stay cheap
+            content = await self._bodies.read(scope, receive)
+        except Hangup:
+            self._on_refusal("hung_up")
+        except TurnedAway as refusal:
+            await self._refuse(send, refusal)
+        else:
+            try:
+                await (self._run if takes_slot else self._app)(scope, _replaying(content, receive), send)
+            finally:
+                self._bodies.release([content])
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._admission.enter()
+        except TurnedAway as refusal:
+            await self._refuse(send, refusal)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._admission.leave()
+
+    async def _refuse(self, send: Send, refusal: TurnedAway) -> None:
+        self._on_refusal(REASON_OF[type(refusal)])
+        await refuse(send, refusal)
 
 
 async def refuse(send: Send, refusal: TurnedAway) -> None:
@@ -242,6 +238,16 @@ async def refuse(send: Send, refusal: TurnedAway) -> None:
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+async def whole_body(receive: Receive) -> bytes:
+    """A request's body; behind `Guards` it comes whole, in one message."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False):
+        message = await receive()
+        body += message.get("body", b"")
+    return body
 
 
 def _replaying(content: bytes, receive: Receive) -> Receive:

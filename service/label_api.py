@@ -143,7 +143,7 @@ class LabelApi:
         return Response(asset("label.html"), media_type="text/html", headers={"cache-control": "no-cache"})
 
     async def _body(self, request: Request) -> bytes:
-        check_media_type(request)
+        check_media_type(request.scope["headers"])
         return await request.body()
 
     async def _run(self, call: Callable[[], Result]) -> Result:

@@ -44,6 +44,11 @@ async def answer_winnow_error(_: Request, error: Exception) -> Response:
     """Turn an error of ours into its problem document."""
     if not isinstance(error, WinnowError):
         raise error
+    return winnow_problem(error)
+
+
+def winnow_problem(error: WinnowError) -> Response:
+    """The problem document of an error of ours."""
     headers = None
     if error.status in PASSING:
         headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
@@ -64,11 +69,17 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {WinnowError: answer_winnow_error, HTTPExce
 
 
 class Border:
-    """ASGI middleware: measures every request, and answers 500 for an error nobody foresaw, saying nothing of it."""
+    """ASGI middleware: measures every request, and answers 500 for an error nobody foresaw, saying nothing of it.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    Parameters
+    ----------
+    route : of all requests that come by here, where there is but one; else the one that the router finds
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, route: str | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; the application's lifespan passes unmeasured."""
@@ -88,13 +99,14 @@ class Border:
         try:
             await self._app(scope, receive, watched_send)
         except Exception:
-            logger.error("request failed", extra={"route": _route(scope)}, exc_info=True)
+            logger.error("request failed", extra={"route": self._route or _route(scope)}, exc_info=True)
             if not status:
                 response = problem(500, "internal error", "the request could not be answered; it was logged")
                 await response(scope, receive, watched_send)
         finally:
             self._metrics.left()
-            self._metrics.request(route=_route(scope), outcome=_outcome(status), seconds=perf_counter() - started)
+            route = self._route or _route(scope)
+            self._metrics.request(route=route, outcome=_outcome(status), seconds=perf_counter() - started)
 
 
 def _route(scope: Scope) -> str:
