@@ -45,6 +45,7 @@ from service.metrics_directory import join_directory, open_directory
 from service.page_headers import PageHeaders
 from service.pages_api import PagesApi
 from service.problems import EXCEPTION_HANDLERS, Border
+from service.quality_api import QualityApi
 from service.queue_watch import QueueWatch
 from service.retention import Retention
 from service.settings import Settings
@@ -81,6 +82,7 @@ def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | 
     classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
     classify = ClassifyApi(classifier, images, max_products=settings.max_products)
     labels = LabelApi(queue, served=lambda: classifier.manifest, on_labels=metrics.labelled)
+    quality = QualityApi(queue, served=lambda: classifier.manifest)
     pages = PagesApi(classifier, images, max_products=settings.max_products)
 
     @asynccontextmanager
@@ -112,6 +114,7 @@ def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | 
         routes=[
             Route(CLASSIFY, classify, methods=["POST"]),
             *labels.routes(),
+            *quality.routes(),
             Route("/model", pages.model, methods=["GET"]),
             Route("/openapi.json", pages.openapi, methods=["GET"]),
             Route("/docs", pages.docs, methods=["GET"]),

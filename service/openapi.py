@@ -54,6 +54,7 @@ def openapi(manifest: Manifest, *, max_products: int, url_column: str | None = N
         "paths": {
             "/classify": {"post": _classify(manifest, max_products)},
             "/model": {"get": _get("What is served: fields, classes, members, metrics", "Model")},
+            "/quality": {"get": _get("Live precision and recall, in all, per class and over time", "Quality")},
             "/openapi.json": {"get": _get("This document", None)},
             "/livez": {"get": _probe("The process is alive")},
             "/readyz": {"get": _probe("A model is loaded", not_ready=True)},
@@ -158,6 +159,7 @@ def _schemas(manifest: Manifest, url_column: str | None) -> dict[str, Schema]:
             "required": ["model_version", "results"],
         },
         "Model": {"type": "object", "required": ["version", "fields", "taxonomy", "members"]},
+        "Quality": {"type": "object", "required": ["model_version", "macro", "classes", "self_check", "over_time"]},
         "Problem": _problem_schema(),
     }
 

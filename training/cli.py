@@ -21,6 +21,7 @@ from service.bundle_store import BundleStore
 from service.errors import WinnowError
 from service.label_queue.reading import Filters
 from service.label_queue.store import LabelQueue, open_store
+from service.quality_api import read_course
 from service.settings import Settings
 from training.catalogue import Catalogue, open_catalogue
 from training.console import (
@@ -29,6 +30,8 @@ from training.console import (
     messages,
     models_table,
     progress_bars,
+    quality_check,
+    quality_table,
     replay_table,
     results,
     scores_table,
@@ -227,6 +230,25 @@ def rollback() -> None:
     """Serve again what the current bundle replaced."""
     done = move_pointer_back(_store(), now=datetime.now(UTC))
     messages.print(f"Serving {done.version} again instead of {done.replaced}.")
+
+
+@app.command()
+def quality(
+    version: Annotated[str, typer.Option("--model", help="A version from `winnow models list`.")] = "current",
+    as_json: AsJson = False,
+) -> None:
+    """Say how good what is served is: live precision and recall per class, from people's answers, without bias.
+
+    Each comes with a 95 % interval; "insufficient" means that the interval is too wide to say anything: label more.
+    The same is at /quality of the service, as a page with its course over time.
+    """
+    with _queue() as queue:
+        course = read_course(queue, read_manifest(_store().load(version)))
+    if as_json:
+        typer.echo(json.dumps(course.to_json()))
+    else:
+        results.print(quality_table(course))
+    messages.print(quality_check(course))
 
 
 @app.command()

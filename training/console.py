@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from service.bundle import Manifest
+from service.live_quality import Estimate as LiveEstimate
+from service.quality_course import QualityCourse
 
 if TYPE_CHECKING:  # they load torch or scikit-learn, which a command that needs neither should not wait for
     from training.evaluate import Evaluation, Scores
@@ -124,6 +126,36 @@ def loop_table(report: LoopReport) -> Table:
             f"{one.seconds:.0f}",
         )
     return table
+
+
+def quality_table(course: QualityCourse) -> Table:
+    """One row for all classes together, and one a class."""
+    title = f"live quality of {course.version}: {course.now.n_answers} answers that count, {course.n_cohorts} cohorts"
+    table = Table(title=title, title_justify="left")
+    table.add_column("class")
+    for heading in ("precision", "recall", "answers", "effective size"):
+        table.add_column(heading, justify="right")
+    whole = course.now
+    table.add_row(
+        "macro", _rate(whole.macro_precision), _rate(whole.macro_recall), str(whole.n_answers), "", style="bold"
+    )
+    for name, one in zip(course.classes, whole.classes, strict=True):
+        size = f"{one.effective_sample_size:.1f}"
+        table.add_row(name, _rate(one.precision), _rate(one.recall), str(one.n_answers), size)
+    return table
+
+
+def quality_check(course: QualityCourse) -> str:
+    """The sampling self-check in a sentence."""
+    check = course.now.self_check
+    word = "off, the estimates cannot be trusted" if check.alarming else "fine"
+    return f"sampling self-check: {word} (z {check.products_z:+.1f} products, {check.questions_z:+.1f} questions)"
+
+
+def _rate(estimate: LiveEstimate) -> str:
+    if estimate.value is None or not estimate.sufficient:
+        return "insufficient"
+    return f"{estimate.value:.3f} ({estimate.lower:.3f}–{estimate.upper:.3f})"
 
 
 def _beside(value: Beside | None) -> str:

@@ -19,6 +19,7 @@ from service.product_reader import expectations
 LINKS = {
     "./": "Overview",
     "label": "Label",
+    "quality": "Quality",
     "docs": "Documentation",
     "model": "Model",
     "openapi.json": "OpenAPI",
@@ -40,18 +41,18 @@ def asset(name: str) -> bytes:
 
 def overview_page(manifest: Manifest) -> str:
     """What is served, at a glance."""
-    content = _filled(
+    content = filled(
         "overview.html",
         catalogue=manifest.catalogue,
         version=manifest.version,
         created_at=f"{manifest.created_at:%Y-%m-%d %H:%M} UTC",
         n_classes=str(len(manifest.taxonomy)),
         n_members=str(len(manifest.members)),
-        metric_cards=_Markup(_metric_cards(manifest.metrics)),
-        members=_Markup("\n".join(map(_member_row, manifest.members))),
-        classes=_Markup("".join(f"<li>{html.escape(name)}</li>" for name in manifest.taxonomy.classes)),
+        metric_cards=Markup(_metric_cards(manifest.metrics)),
+        members=Markup("\n".join(map(_member_row, manifest.members))),
+        classes=Markup("".join(f"<li>{html.escape(name)}</li>" for name in manifest.taxonomy.classes)),
     )
-    return _framed("Winnow", content)
+    return framed("Winnow", content)
 
 
 def docs_page(manifest: Manifest, *, url: str, max_products: int, url_column: str | None = None) -> str:
@@ -63,24 +64,24 @@ def docs_page(manifest: Manifest, *, url: str, max_products: int, url_column: st
     url_column : the field that may give a product's image by URL
     """
     example = {"products": [example_product(manifest)]}
-    content = _filled(
+    content = filled(
         "docs.html",
         catalogue=manifest.catalogue,
         max_products=str(max_products),
         id=manifest.fields.id,
-        fields=_Markup(_field_rows(manifest, url_column)),
+        fields=Markup(_field_rows(manifest, url_column)),
         curl=curl_command(url, example),
         request=json.dumps(example, indent=2, ensure_ascii=False),
-        picture=_Markup(_picture_input(manifest.fields.image)),
-        problems=_Markup("\n".join(_row(str(status), what) for status, what in PROBLEMS.items())),
+        picture=Markup(_picture_input(manifest.fields.image)),
+        problems=Markup("\n".join(_row(str(status), what) for status, what in PROBLEMS.items())),
     )
-    return _framed("Winnow: documentation", content)
+    return framed("Winnow: documentation", content)
 
 
 def waiting_page() -> str:
     """Shown while no bundle is loaded."""
     command = "<code>winnow train</code> makes one, <code>winnow promote</code> makes it the current one."
-    return _framed("Winnow", f"<h1>No model is loaded yet</h1><p>{command}</p>")
+    return framed("Winnow", f"<h1>No model is loaded yet</h1><p>{command}</p>")
 
 
 def curl_command(url: str, body: Mapping[str, Any]) -> str:
@@ -89,20 +90,22 @@ def curl_command(url: str, body: Mapping[str, Any]) -> str:
     return f"curl {url}/classify -H 'content-type: application/json' \\\n  -d '{quoted}'"
 
 
-class _Markup(str):
+class Markup(str):
     """Text that is HTML already."""
 
     __slots__ = ()
 
 
-def _filled(name: str, **values: str) -> str:
-    safe = {key: value if isinstance(value, _Markup) else html.escape(value) for key, value in values.items()}
+def filled(name: str, **values: str) -> str:
+    """A template of ours with its gaps filled; what is no markup is escaped."""
+    safe = {key: value if isinstance(value, Markup) else html.escape(value) for key, value in values.items()}
     return Template(asset(name).decode()).substitute(safe)
 
 
-def _framed(title: str, content: str) -> str:
+def framed(title: str, content: str) -> str:
+    """A whole page around its content."""
     links = "".join(f'<a href="{target}">{words}</a>' for target, words in LINKS.items())
-    return _filled("frame.html", title=title, links=_Markup(links), content=_Markup(content))
+    return filled("frame.html", title=title, links=Markup(links), content=Markup(content))
 
 
 def _metric_cards(metrics: Mapping[str, Any]) -> str:
