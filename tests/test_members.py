@@ -159,7 +159,7 @@ def test_padding_changes_nothing_in_any_tower(encoding: Encoding, encoded: list[
 
 
 def test_every_member_hears_its_own_loss(encoding: Encoding, encoded: list[EncodedProduct]) -> None:
-    from training.joint import train_joint
+    from training.joint_training import train_joint
 
     torch.manual_seed(0)
     options = JointOptions(epochs=4, batch_size=32, min_steps=1)
@@ -215,3 +215,20 @@ def test_priors_count_only_what_is_known_and_few_positives_are_not_learned() -> 
 
     np.testing.assert_allclose(priors(targets), [10.5 / 41, 4.5 / 101, 0.5])
     assert trainable_classes(targets).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 4, 5, 6, 10])
+def test_a_network_can_be_trained_in_any_number_of_steps(
+    encoding: Encoding, encoded: list[EncodedProduct], n_steps: int
+) -> None:
+    from training.joint_training import train_joint
+
+    options = JointOptions(epochs=1, batch_size=8, min_steps=1)
+    network = JointNetwork(encoding, FIELDS.modalities, n_numbers=2, n_classes=3, options=options)
+    before = network.heads["fused"].weight.detach().clone()
+    some, targets = encoded[: 8 * n_steps], targets_of(products())[: 8 * n_steps]
+
+    curves = train_joint(network, some, targets, np.ones(targets.shape, dtype=np.float32), seed=0)
+
+    assert math.isfinite(curves[0]["fused"])
+    assert not torch.equal(network.heads["fused"].weight, before)

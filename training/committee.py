@@ -12,7 +12,8 @@ from torch import nn
 
 from service.contracts import MODALITIES, MemberKind, Modality
 from service.features.encoder import EncodedProduct, Encoding
-from training.joint import JointNetwork, JointOptions, member_modalities, predict_joint, train_joint
+from training.joint import JointNetwork, JointOptions, member_modalities
+from training.joint_training import predict_joint, train_joint
 from training.members.linear import Design, LinearMember, design, fit_linear, linear_logits
 from training.members.trees import FittedTrees, fit_trees, tree_features
 from training.weights import priors

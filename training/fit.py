@@ -101,8 +101,9 @@ def train(
         report = partial(progress, "train on all products")
         committee = _fit_members(data, targets, weights, np.arange(len(targets)), report, options=options)
     fitted = Fitted(tuple(part.products), targets, standing, data, held, committee, calibration)
+    progress("export", 1, 2)
     manifest = write_fitted(directory, catalogue, fitted, options=asdict(options), clock=clock, remarks=remarks or {})
-    progress("export", 1, 1)
+    progress("export", 2, 2)
     return manifest
 
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from service.features.text import PADDING
 
-IMAGE_CHANNELS = (24, 48, 96, 128)
+# Channels, kernel, stride, padding. Starting with strides of 4 costs two thirds of starting with 2, and ranks as well.
+IMAGE_LAYERS = ((48, 6, 4, 1), (96, 3, 2, 1), (160, 3, 2, 1))
 KERNELS = (1, 2, 3)  # words
 
 
@@ -34,15 +35,14 @@ class TextConvolution(nn.Module):
 
 
 class ImageConvolution(nn.Module):
-    """Four strided convolutions, then the mean and the maximum over the picture."""
+    """Three strided convolutions, then the mean and the maximum over the picture."""
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         n_in = 3
-        for n_out in IMAGE_CHANNELS:
-            kernel = 5 if n_in == 3 else 3
-            layers.append(nn.Conv2d(n_in, n_out, kernel, stride=2, padding=kernel // 2, bias=False))
+        for n_out, kernel, stride, padding in IMAGE_LAYERS:
+            layers.append(nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=padding, bias=False))
             layers += [nn.BatchNorm2d(n_out), nn.ReLU()]
             n_in = n_out
         self.layers = nn.Sequential(*layers)

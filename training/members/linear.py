@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.sparse import csr_array, eye_array, hstack
 from torch import Tensor, nn
 
 from service.features.encoder import EncodedProduct, Encoding
 from training.encode import gram_parts
+from training.members.descent import minimise
 from training.weights import mask, priors
 
 BAG_SCALE = 2.0  # a larger scale is a weaker penalty
@@ -25,8 +25,8 @@ GRAM_SHARE = 0.25  # size of a gram's contribution beside the word's own
 NUMBER_SCALE = 0.3
 KNOTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # standard deviations where a number's effect may bend
 PENALTY = 1.5
-N_ITERATIONS = 30
-N_CORRECTIONS = 8  # pairs of differences that L-BFGS keeps
+N_ITERATIONS = 25
+N_PAIRS = 6  # steps that the solver remembers
 CLASS_BLOCK = 64  # classes solved together, which bounds memory
 
 
@@ -119,33 +119,32 @@ def _solve(
     data: Design, targets: NDArray[np.int8], weights: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     rate = priors(targets)
-    start = np.zeros((data.rows.shape[1] + 1, targets.shape[1]))
+    start = np.zeros((data.rows.shape[1] + 1, targets.shape[1]), dtype=np.float32)
     start[-1] = np.log(rate / (1 - rate))
     objective = _Objective(data, (targets == 1).astype(np.float32), weights)
-    options = {"maxiter": N_ITERATIONS, "maxcor": N_CORRECTIONS}
-    found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-    parameters = found.x.reshape(start.shape).astype(np.float32)
+    parameters = minimise(objective, start, n_iterations=N_ITERATIONS, n_pairs=N_PAIRS)
     return parameters[:-1], parameters[-1]
 
 
 class _Objective:
-    """Weighted log loss of all classes plus the penalty, with its gradient."""
+    """Weighted log loss of each class plus its penalty, with the gradient."""
 
     def __init__(self, data: Design, positive: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
         self._rows, self._sharing = data.rows, data.sharing
         self._rows_back, self._sharing_back = data.rows.T.tocsr(), data.sharing.T.tocsr()
         self._positive, self._weights = positive, weights
 
-    def __call__(self, flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        parameters = flat.reshape(-1, self._positive.shape[1])
-        free, bias = parameters[:-1].astype(np.float32), parameters[-1].astype(np.float32)
+    def __call__(self, parameters: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        free, bias = parameters[:-1], parameters[-1]
         logits = self._rows @ (self._sharing @ free) + bias
-        loss = (self._weights * (np.logaddexp(0, logits) - self._positive * logits)).sum(dtype=np.float64)
-        error = self._weights * (1 / (1 + np.exp(-logits)) - self._positive)
+        tail = np.exp(-np.abs(logits))
+        loss = self._weights * (np.log1p(tail) + np.maximum(logits, 0) - self._positive * logits)
+        error = self._weights * (np.where(logits >= 0, 1.0, tail) / (1 + tail) - self._positive)
         gradient = np.empty_like(parameters)
-        gradient[:-1] = self._sharing_back @ (self._rows_back @ error) + PENALTY * free
-        gradient[-1] = error.sum(axis=0, dtype=np.float64)
-        return float(loss + 0.5 * PENALTY * np.square(parameters[:-1]).sum()), gradient.ravel()
+        gradient[:-1] = self._sharing_back @ (self._rows_back @ error) + np.float32(PENALTY) * free
+        gradient[-1] = error.sum(axis=0)
+        penalty = 0.5 * PENALTY * np.square(free).sum(axis=0, dtype=np.float64)
+        return loss.sum(axis=0, dtype=np.float64) + penalty, gradient
 
 
 def _member(data: Design, columns: NDArray[np.float32], bias: NDArray[np.float32]) -> LinearMember:
