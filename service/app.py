@@ -48,6 +48,7 @@ from service.problems import EXCEPTION_HANDLERS, Border
 from service.quality_api import QualityApi
 from service.queue_watch import QueueWatch
 from service.retention import Retention
+from service.retrainings import RetrainingWatch
 from service.settings import Settings
 from service.swap import Swapper
 
@@ -95,6 +96,9 @@ def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | 
             asyncio.create_task(_tick(classifier)),
             asyncio.create_task(swapper.follow(every_seconds=settings.swap_seconds)),
             asyncio.create_task(watch.follow(every_seconds=QUEUE_SECONDS)),
+            asyncio.create_task(
+                RetrainingWatch(store.directory, metrics.retrainings).follow(every_seconds=QUEUE_SECONDS)
+            ),
             asyncio.create_task(Retention(queue, days=settings.retention_days).follow(every_seconds=RETENTION_SECONDS)),
         ]
         try:

@@ -6,6 +6,7 @@ What a request may hold is left to `service.label_requests`, what it does to `se
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from service.annotator_error import AnnotatorError, annotator_errors
 from service.bundle import Manifest
 from service.classify_api import check_media_type
 from service.label_queue.reading import Filters
-from service.label_queue.rows import Lease, Page, Question, Submission, Task
+from service.label_queue.rows import Lease, Page, Question, Stats, Submission, Task
 from service.label_queue.store import LabelQueue
 from service.label_requests import (
     ExtendRequest,
@@ -127,7 +129,12 @@ class LabelApi:
 
     async def stats(self, _: Request) -> Response:
         """Count tasks, questions and answers."""
-        return _json(await self._run(lambda: self._queue.stats(now=self._now())))
+        stats, errors = await self._run(self._stats)
+        known = [{"name": one.name, "error": one.error, "shared": one.n_shared} for one in errors]
+        return _json({**asdict(stats), "annotators": known})
+
+    def _stats(self) -> tuple[Stats, list[AnnotatorError]]:
+        return self._queue.stats(now=self._now()), annotator_errors(self._queue.agreements())
 
     async def labelling_config(self, _: Request) -> Response:
         """Send the labelling interface for Label Studio that goes with `format=label-studio`."""

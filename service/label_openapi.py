@@ -56,7 +56,17 @@ def label_paths(problems: Mapping[str, Schema]) -> dict[str, Schema]:
     ids = {"type": "array", "items": {"type": "string"}}
     extend = _post("extendLease", "Take more time", ExtendRequest, _answer({**_LEASED, "task_ids": ids}))
     release = _post("releaseTasks", "Give tasks back unlabelled", ReleaseRequest, _answer({"released": _count()}))
-    counts = ("open", "leased", "completed", "withdrawn", "questions", "answers", "oldest_open_seconds")
+    counts = (
+        "open",
+        "leased",
+        "lapsed",
+        "completed",
+        "withdrawn",
+        "questions",
+        "answers",
+        "oldest_open_seconds",
+        "annotators",
+    )
     stats = _operation(
         "countLabelQueue", "Count tasks, questions and answers", _answer(dict.fromkeys(counts, _any())), {}
     )

@@ -6,16 +6,22 @@ Serving `/metrics`, merged over all workers, is left to BentoML.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from math import nan
+from statistics import median
 from typing import TYPE_CHECKING, Literal, get_args
 
+from service.annotator_error import N_ENOUGH
 from service.guards import REASONS, Reason
 from service.image_fetch import OUTCOMES as FETCH_OUTCOMES
 from service.image_fetch import Outcome as FetchOutcome
+from service.retrainings import OUTCOMES as RETRAINING_OUTCOMES
+from service.retrainings import Result
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge
 
+    from service.annotator_error import AnnotatorError
     from service.drift import Kind
     from service.label_queue.rows import Stats, Submission
     from service.label_queue.writer import WriterCounts
@@ -25,7 +31,7 @@ Outcome = Literal["ok", "refused", "failed"]
 Stage = Literal["decode", "encode", "wait", "infer", "score"]
 CohortOutcome = Literal["sealed", "dropped", "failed"]
 SwapOutcome = Literal["swapped", "refused", "fell_back"]
-TaskOutcome = Literal["written", "dropped", "refused"]
+TaskOutcome = Literal["written", "spilled", "dropped", "refused"]
 
 SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MAX_CLASSES_APART = 100  # with more, classes share one series, so that there are never too many
@@ -90,6 +96,7 @@ class Metrics:
         )
         self._register_traffic(Counter, Gauge)
         self._register_queue(Counter)
+        self._register_training()
         self._begin_at_nought()
 
     def _begin_at_nought(self) -> None:
@@ -158,6 +165,15 @@ class Metrics:
         self._agreement = self._latest(
             "winnow_annotator_agreement_ratio", "Share of questions with several answers on which all agree"
         )
+        self._lapsed = self._latest(
+            "winnow_label_lapsed_leases",
+            "Open label tasks that were leased and neither answered nor given back in time",
+        )
+        self._annotator_errors = self._latest(
+            "winnow_annotator_error_ratio",
+            "Estimated share of wrong answers, of the annotator who errs most and of the median one",
+            ("rank",),
+        )
         self._waiting = self._waiting_gauge()
         self._spilled = self._latest(
             "winnow_queue_spilled_cohorts", "Cohorts that wait on this replica's disk for the store"
@@ -169,6 +185,22 @@ class Metrics:
         )
         self._sampling_z = self._latest(
             "winnow_sampling_check_z", "How far the sampling weights are from what they stand for", ("unit",)
+        )
+
+    def _register_training(self) -> None:
+        self._retrained_at = self._latest(
+            "winnow_retraining_timestamp_seconds", "When a retraining last ended so; 0 if none did", ("outcome",)
+        )
+        self._retrained_answers = self._latest(
+            "winnow_retraining_answers", "Answers of people that the last candidate learned from"
+        )
+        self._retraining_cpu = self._latest(
+            "winnow_retraining_cpu_seconds", "Processor time of the last candidate's training"
+        )
+        self._retraining_gain = self._latest(
+            "winnow_retraining_gain",
+            "What the gate measured of the last candidate against what was served, with the bounds of its interval",
+            ("bound",),
         )
 
     def _waiting_gauge(self) -> Gauge:
@@ -242,10 +274,29 @@ class Metrics:
         """Say what is in the store."""
         for state in ("open", "leased", "completed", "withdrawn"):
             self._tasks.labels(state).set(getattr(stats, state))
+        self._lapsed.set(stats.lapsed)
         self._oldest.set(stats.oldest_open_seconds or 0.0)
         self._conflicts.set(stats.conflicts)
         if stats.agreement is not None:
             self._agreement.set(stats.agreement)
+
+    def annotators(self, errors: Sequence[AnnotatorError]) -> None:
+        """Say how often annotators err, without names: whoever answered too little with others is left out."""
+        known = sorted(annotator.error for annotator in errors if annotator.n_shared >= N_ENOUGH)
+        self._annotator_errors.labels("highest").set(known[-1] if known else nan)
+        self._annotator_errors.labels("median").set(median(known) if known else nan)
+
+    def retrainings(self, results: Sequence[Result]) -> None:
+        """Say when retrainings ended, and what the last candidate was like."""
+        for outcome in RETRAINING_OUTCOMES:
+            ended = (result.ended_seconds for result in results if result.outcome == outcome)
+            self._retrained_at.labels(outcome).set(max(ended, default=0.0))
+        judged = [result for result in results if result.gain is not None]
+        if judged and judged[-1].gain is not None:
+            self._retrained_answers.set(judged[-1].n_answers or 0)
+            self._retraining_cpu.set(judged[-1].cpu_seconds or 0.0)
+            for bound, value in asdict(judged[-1].gain).items():
+                self._retraining_gain.labels(bound).set(value)
 
     def live_quality(self, names: Sequence[str], quality: LiveQuality) -> None:
         """Say what the labels tell of the bundle that is served; a class without enough answers has no number."""

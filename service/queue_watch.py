@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from service.annotator_error import annotator_errors
 from service.bundle import Manifest
 from service.cohort_records import answered_cohorts
 from service.errors import QueueUnavailable
@@ -52,7 +53,11 @@ class QueueWatch:
         self._metrics.label_queue(stats)
 
     def estimate(self) -> None:
-        """Estimate live quality of the bundle that is served, from all its cohorts."""
+        """Estimate how often annotators err, and live quality of the bundle that is served, from all its cohorts."""
+        try:
+            self._metrics.annotators(annotator_errors(self._queue.agreements()))
+        except QueueUnavailable:
+            return  # `look` tells of it
         manifest = self._served()
         if manifest is None:
             return

@@ -101,6 +101,8 @@ CASES = {
         {
             'kube_job_status_failed{job_name="other-1"}': "1x60",
             'kube_job_status_failed{job_name="winnow-retrain-1"}': "0x60",
+            'winnow_retraining_timestamp_seconds{outcome="failed"}': "500x60",
+            'winnow_retraining_timestamp_seconds{outcome="turned_down"}': "600x60",
         },
     ),
     "WinnowRetrainOverdue": Case(
@@ -108,6 +110,14 @@ CASES = {
         {'kube_cronjob_status_last_successful_time{cronjob="winnow-retrain"}': "1x50 180000x50"},
         after="80h",
         every="1h",
+    ),
+    "WinnowAnnotatorErrs": Case(
+        {'winnow_annotator_error_ratio{rank="highest"}': "0.25x120"},
+        {
+            'winnow_annotator_error_ratio{rank="highest"}': "0.15x120",
+            'winnow_annotator_error_ratio{rank="median"}': "0.25x120",
+        },
+        after="80m",
     ),
     "WinnowLivePrecisionLow": Case(
         {'winnow_live_quality_ratio{measure="precision",bound="upper",class="black"}': "0.45x120"},
@@ -122,6 +132,30 @@ CASES = {
         {'winnow_sampling_check_z{unit="product"}': "-4.5x60"},
         {'winnow_sampling_check_z{unit="product"}': "-3.5x60"},
         after="50m",
+    ),
+}
+
+
+# The same alerts without Kubernetes' metrics, from what the service tells of retraining.
+BY_ITSELF = {
+    "WinnowRetrainFailed": Case(
+        {
+            'winnow_retraining_timestamp_seconds{outcome="promoted"}': "500x60",
+            'winnow_retraining_timestamp_seconds{outcome="failed"}': "0x20 600x40",
+        },
+        {
+            'winnow_retraining_timestamp_seconds{outcome="promoted"}': "0x60",
+            'winnow_retraining_timestamp_seconds{outcome="failed"}': "0x60",
+        },
+    ),
+    "WinnowRetrainOverdue": Case(
+        {
+            'winnow_retraining_timestamp_seconds{outcome="turned_down"}': "1x100",
+            'winnow_retraining_timestamp_seconds{outcome="failed"}': "1x50 180000x50",
+        },
+        {'winnow_retraining_timestamp_seconds{outcome="turned_down"}': "1x50 180000x50"},
+        after="80h",
+        every="1h",
     ),
 }
 
@@ -152,9 +186,8 @@ def test_prometheus_accepts_the_rules(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fires", [True, False], ids=["fires", "stays quiet"])
-@pytest.mark.parametrize("name", CASES)
-def test_an_alert(name: str, fires: bool, folder: Path) -> None:
-    case = CASES[name]
+@pytest.mark.parametrize(("name", "case"), [*CASES.items(), *BY_ITSELF.items()])
+def test_an_alert(name: str, case: Case, fires: bool, folder: Path) -> None:
     series = case.fires if fires else case.quiet
     samples = [{"labels": f'{{alertname="{name}"}}', "value": 1}] if fires else []
     test = {
@@ -174,7 +207,7 @@ def test_an_alert(name: str, fires: bool, folder: Path) -> None:
             }
         ],
     }
-    path = folder / f"{name}-{fires}.yaml"
+    path = folder / f"{name}-{fires}-{case.after}-{len(series)}.yaml"
     path.write_text(yaml.safe_dump(test))
 
     promtool("test", "rules", path.name, folder=folder)

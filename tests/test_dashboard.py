@@ -143,6 +143,7 @@ def test_a_replica_stays_below_two_thousand_series() -> None:
         "version": 5,
         "taxonomy": 1,
         "unit": 2,
+        "rank": 2,
         "le": 12,
     }
 

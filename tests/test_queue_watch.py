@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from service.bundle_store import BundleStore
+from service.label_queue.rows import Submission, TaskLabels
 from service.label_queue.store import open_store
 from service.label_queue.writer import QueueWriter
 from service.metrics import Metrics
@@ -52,3 +55,30 @@ def test_a_store_that_answers_and_then_does_not_is_seen(tmp_path: Path) -> None:
 
     assert (up, registry.get_sample_value("winnow_queue_store_up")) == (1, 0)
     assert registry.get_sample_value("winnow_label_tasks", {"state": "open"}) == 0
+
+
+def test_an_annotator_who_flips_answers_and_a_lapsed_lease_are_seen(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    queue = open_store(f"sqlite:///{tmp_path / 'queue.sqlite3'}", lease_seconds=60)
+    rng = Random(5)
+    names = [f"t{number}" for number in range(200)]
+    queue.enqueue([make_cohort(*(make_task(name) for name in (*names, "left")))], now=NOW)
+    for annotator, error in (("ann", 0.02), ("ben", 0.3), ("cai", 0.02)):
+        labels = tuple(TaskLabels(name, {"black": "no" if rng.random() < error else "yes"}) for name in names)
+        queue.submit(Submission(annotator, labels), now=NOW)
+    queue.lease(annotator="dee", n_tasks=1, now=NOW)
+    writer = QueueWriter(queue)
+    watch = QueueWatch(queue, writer, Metrics(registry))
+
+    watch.look(now=NOW + timedelta(seconds=61))
+    watch.estimate()
+
+    highest, median = (
+        registry.get_sample_value("winnow_annotator_error_ratio", {"rank": rank}) for rank in ("highest", "median")
+    )
+    assert highest == pytest.approx(0.3, abs=0.08)
+    assert median is not None
+    assert median < 0.06
+    assert registry.get_sample_value("winnow_label_lapsed_leases") == 1
+    writer.close()
+    queue.close()

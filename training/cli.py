@@ -41,6 +41,7 @@ from training.promote import rollback as move_pointer_back
 
 if TYPE_CHECKING:
     from training.gate import Verdict
+    from training.retrain import Retraining
 
 DEMO_DIRECTORY = Path("data/demo")
 REPORTS = Path("reports")
@@ -185,27 +186,43 @@ def retrain(
     importance_exponent: Annotated[
         float, typer.Option(help="e of the factor W**e that answers have in the loss.", min=0, max=1)
     ] = 0.0,
+    scheduled: Annotated[
+        bool, typer.Option("--scheduled", help="Exit 0 on the gate's no and where nothing is new, too, as a cron job.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn from what people answered, and serve the result if the gate finds it better.
 
     Exit status 0: promoted; 3: the gate said no, and what is served stays; 1: an error. Can be killed at any moment.
+    Whatever came of it is written down beside the bundles, from where the service tells it to Prometheus.
     """
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
     from training.lessons import HumanWeights  # noqa: PLC0415  loads scikit-learn
-    from training.retrain import RetrainOptions  # noqa: PLC0415
+    from training.retrain import NothingNew, RetrainOptions  # noqa: PLC0415
     from training.retrain import retrain as run  # noqa: PLC0415
+    from training.retrain_record import recorded  # noqa: PLC0415
 
     options = RetrainOptions(
         judge_share, TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
     )
-    with progress_bars() as progress, _queue() as queue:
-        done = run(
-            open_catalogue(catalogue), store=_store(), queue=queue, directory=_settings().home, options=options,
-            now=datetime.now(UTC), progress=progress,
-        )  # fmt: skip
+    store = _store()
+
+    def one() -> Retraining:
+        with progress_bars() as progress, _queue() as queue:
+            return run(
+                open_catalogue(catalogue), store=store, queue=queue, directory=_settings().home, options=options,
+                now=datetime.now(UTC), progress=progress,
+            )  # fmt: skip
+
+    try:
+        done = recorded(one, store.directory, clock=lambda: datetime.now(UTC))
+    except NothingNew as nothing:
+        if not scheduled:
+            raise
+        messages.print(f"Nothing to do: {nothing}.", highlight=False)
+        return
     messages.print(f"{done.candidate}: trained on {done.n_answers} answers of people.")
-    _say(done.verdict, done.to_json() if as_json else None)
+    say_verdict(done.verdict, done.to_json() if as_json else None, says_no=0 if scheduled else GATE_SAYS_NO)
 
 
 @app.command()
@@ -215,7 +232,7 @@ def gate(version: Version, as_json: AsJson = False) -> None:
 
     with progress_bars() as progress, _queue() as queue:
         verdict = run(version, store=_store(), queue=queue, progress=progress)
-    _say(verdict, verdict.to_json() if as_json else None)
+    say_verdict(verdict, verdict.to_json() if as_json else None)
 
 
 @app.command()
@@ -377,14 +394,14 @@ def _first_bundle(catalogue: Catalogue, store: BundleStore, *, seed: int) -> Non
     store.promote(_fit(catalogue, store=store, labels="merchant", seed=seed))
 
 
-def _say(verdict: Verdict, document: dict[str, Any] | None) -> None:
-    """Show the gate's answer, which is also the exit status."""
+def say_verdict(verdict: Verdict, document: dict[str, Any] | None, *, says_no: int = GATE_SAYS_NO) -> None:
+    """Show the gate's answer, which is also the exit status unless a no is none."""
     if document is not None:
         typer.echo(json.dumps(document, indent=1))
     word = "yes" if verdict.promote else "no"
     messages.print(f"The gate says {word}: {'; '.join(verdict.reasons)}.", highlight=False)
     if not verdict.promote:
-        raise typer.Exit(GATE_SAYS_NO)
+        raise typer.Exit(says_no)
 
 
 def _read(version: str) -> Bundle:

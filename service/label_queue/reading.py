@@ -71,12 +71,17 @@ def stats(connection: Connection, *, now: datetime) -> Stats:
     oldest = connection.execute(waiting).scalar()
     return Stats(
         **_counts_by_state(connection, now=now),
+        lapsed=connection.execute(select(func.count()).where(_is_lapsed(now))).scalar_one(),
         questions=connection.execute(select(func.count()).where(question.c.is_new)).scalar_one(),
         answers=connection.execute(select(func.count()).where(label.c.is_new)).scalar_one(),
         conflicts=tied,
         agreement=agreed / n_several if n_several else None,
         oldest_open_seconds=None if oldest is None else max((now - oldest).total_seconds(), 0.0),
     )
+
+
+def _is_lapsed(now: datetime) -> ColumnElement[bool]:
+    return and_(label_task.c.state == "open", label_task.c.lease_expires_at <= now)
 
 
 def _agreement(connection: Connection) -> tuple[int, int, int]:

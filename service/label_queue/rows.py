@@ -118,6 +118,7 @@ class Stats:
 
     open: int
     leased: int
+    lapsed: int  # of the open ones: leased once, and neither answered nor given back in time
     completed: int
     withdrawn: int
     questions: int  # distinct (task, class) pairs ever asked

@@ -130,6 +130,25 @@ def verdicts(pairs: Subquery | None = None) -> Subquery:
     )
 
 
+def agreements() -> Select[Any]:
+    """For every two annotators who know an answer to the same questions: how many, and to how many the same."""
+    known = standing_answers(second_opinions())
+    first, second = known.alias("first"), known.alias("second")
+    same_question = and_(first.c.task_id == second.c.task_id, first.c.class_name == second.c.class_name)
+    pairs = first.join(second, and_(same_question, first.c.annotator < second.c.annotator))
+    return (
+        select(
+            first.c.annotator.label("first"),
+            second.c.annotator.label("second"),
+            func.count().label("n_shared"),
+            func.sum(case((first.c.answer == second.c.answer, 1), else_=0)).label("n_same"),
+        )
+        .select_from(pairs)
+        .where(first.c.answer != "unsure", second.c.answer != "unsure")
+        .group_by(first.c.annotator, second.c.annotator)
+    )
+
+
 def insert_or(table: Any, *, is_postgresql: bool) -> Any:
     """An INSERT that can say what to do on a conflict; both databases spell it alike."""
     insert: Any = postgresql.insert if is_postgresql else sqlite.insert

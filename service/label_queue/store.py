@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Update, delete, exists, insert, select, update
 
+from service.annotator_error import Agreement
 from service.errors import LeaseLost, QueueUnavailable
 from service.label_queue import enqueuing, exports, reading, statements, submitting
 from service.label_queue.database import Database
@@ -151,6 +152,11 @@ class LabelQueue:
         """Count tasks, questions and answers."""
         with self._read() as connection:
             return reading.stats(connection, now=now)
+
+    def agreements(self) -> tuple[Agreement, ...]:
+        """How often every two annotators who answered the same questions said the same."""
+        with self._read() as connection:
+            return tuple(Agreement(*row) for row in connection.execute(statements.agreements()))
 
     def delete_product(self, product_id: str) -> int:
         """Forget a product as posted, withdraw its open tasks, and return how many records went; labels stay."""

@@ -83,8 +83,8 @@ def test_a_script_of_the_data_team_drains_the_queue(client: TestClient) -> None:
 
     stats = client.get("/label-queue/stats").json()
     assert stats == {
-        "open": 0, "leased": 0, "completed": 2, "withdrawn": 0, "questions": 4, "answers": 4,
-        "conflicts": 0, "agreement": None, "oldest_open_seconds": None,
+        "open": 0, "leased": 0, "lapsed": 0, "completed": 2, "withdrawn": 0, "questions": 4, "answers": 4,
+        "conflicts": 0, "agreement": None, "oldest_open_seconds": None, "annotators": [],
     }  # fmt: skip
 
 

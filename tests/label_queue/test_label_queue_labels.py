@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 
+from service.annotator_error import Agreement
 from service.errors import KeyReused, UnknownClass
 from service.label_queue.reading import Filters
 from service.label_queue.rows import Submission, TaskLabels
@@ -174,3 +175,14 @@ def test_the_database_itself_refuses_to_change_a_label(queue: LabelQueue, change
         connection.execute(change)  # type: ignore[call-overload]
 
     assert settled(queue) == {"black": "yes"}
+
+
+def test_of_every_two_annotators_the_same_answers_are_counted(queue: LabelQueue) -> None:
+    queue.submit(answer("ann", "f1", {"black": "yes", "kids": "no"}), now=NOON)
+    queue.submit(answer("ben", "f1", {"black": "no", "kids": "no"}), now=NOON)
+    queue.submit(answer("ben", "f1", {"black": "yes"}), now=SOON)  # thought again: the newest counts
+    queue.submit(answer("cai", "f1", {"black": "no", "kids": "unsure"}), now=NOON)
+
+    found = sorted(queue.agreements(), key=lambda pair: (pair.first, pair.second))
+
+    assert found == [Agreement("ann", "ben", 2, 2), Agreement("ann", "cai", 1, 0), Agreement("ben", "cai", 1, 0)]
