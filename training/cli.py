@@ -273,26 +273,46 @@ def replay(
     catalogue: CataloguePath,
     *,
     n_seeds: Annotated[int, typer.Option("--seeds", help="Repetitions of every strategy.", min=1)] = 5,
-    n_rounds: Annotated[int, typer.Option("--rounds", help="Retrainings of each run.", min=1)] = 8,
+    n_rounds: Annotated[int, typer.Option("--rounds", help="Retrainings of each run.", min=1)] = 10,
+    n_answers: Annotated[
+        int, typer.Option("--answers", help="Answers a round, where questions are asked.", min=1)
+    ] = 2_000,
+    n_products: Annotated[
+        int, typer.Option("--products", help="Products a round, where whole products are asked about.", min=1)
+    ] = 200,
     only: Annotated[list[str] | None, typer.Option(help="A strategy to compare; may be repeated.")] = None,
     bundle: Annotated[str | None, typer.Option(help="A bundle whose embedding shows the heads the images.")] = None,
     error_rate: Annotated[float, typer.Option(help="Share of wrong answers.", min=0, max=1)] = 0.02,
+    human_weight: Annotated[
+        float, typer.Option(help="What an answer counts against a believed merchant label.", min=0)
+    ] = 4.0,
+    n_processes: Annotated[
+        int | None, typer.Option("--processes", help="Seeds run at once; one a core by default.", min=1)
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Where finished runs are kept, so that a killed study goes on.")
+    ] = None,
     as_json: AsJson = False,
     report: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
 ) -> None:
     """Measure how many answers each way of asking needs on a catalogue whose truth is known, and recommend one."""
-    from training.replay import Plan  # noqa: PLC0415  loads torch
-    from training.replay import replay as run  # noqa: PLC0415
+    from training.replay import Plan  # noqa: PLC0415  loads scikit-learn
     from training.replay_pool import read_pool  # noqa: PLC0415
     from training.replay_report import write_replay_report  # noqa: PLC0415
+    from training.replay_shelf import open_shelf  # noqa: PLC0415
+    from training.replay_shelf import replay as run  # noqa: PLC0415
     from training.savings import study  # noqa: PLC0415
     from training.strategies import named  # noqa: PLC0415
 
-    opened, plan = open_catalogue(catalogue), Plan(n_rounds=n_rounds, error_rate=error_rate)
+    opened = open_catalogue(catalogue)
+    plan = Plan(n_rounds, n_answers, n_products, error_rate, human_weight)
     strategies = named(only or [])
     with progress_bars() as progress:
         pool = read_pool(opened, bundle=_read(bundle) if bundle else None, progress=progress)
-        runs = list(run(pool, strategies, seeds=range(n_seeds), plan=plan, progress=progress))
+        runs = run(
+            pool, strategies, shelf=open_shelf(keep or REPORTS / f"replay-{opened.name}-runs", pool, plan),
+            seeds=range(n_seeds), n_processes=n_processes or os.cpu_count() or 1, progress=progress,
+        )  # fmt: skip
     found = study(opened.name, runs, plan=plan)
     path = write_replay_report(report or REPORTS / f"replay-{opened.name}.html", found)
     if as_json:

@@ -81,15 +81,21 @@ def models_table(manifests: list[Manifest], current: str | None) -> Table:
 
 
 def replay_table(study: Study) -> Table:
-    """One row a strategy, with what it saves against random products."""
-    table = Table(title=f"replay on {study.catalogue}, {len(study.seeds)} seeds", title_justify="left")
+    """One row a strategy, with what it takes to the target and what that saves against random products."""
+    title = f"replay on {study.catalogue}, {len(study.seeds)} seeds, target macro AP {study.target:.4f}"
+    table = Table(title=title, title_justify="left")
     table.add_column("strategy")
-    for heading in ("answers", "opened", "macro AP", "rare quarter", "macro F1", "fewer answers", "less cost at 3"):
+    for heading in ("answers", "opened", "macro AP", "rare quarter", "macro F1", "to target"):
+        table.add_column(heading, justify="right")
+    for heading in ("fewer answers", "less cost at 3", "at 10"):
         table.add_column(heading, justify="right")
     for row in study.summaries:
         measures = [_mean(row.end[measure], ".4f") for measure in ("macro_ap", "rare_quarter_ap", "macro_f1")]
-        savings = [_mean(row.savings[cost], ".1f") for cost in (0, 3)]
-        table.add_row(row.strategy, f"{row.answers:,.0f}", f"{row.products_opened:,.0f}", *measures, *savings)
+        savings = [_mean(row.savings[cost], ".1f") for cost in (0, 3, 10)]
+        to_target = _mean(row.to_target[0], ",.0f")
+        table.add_row(
+            row.strategy, f"{row.answers:,.0f}", f"{row.products_opened:,.0f}", *measures, to_target, *savings
+        )
     return table
 
 

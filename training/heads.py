@@ -1,24 +1,26 @@
 """A small committee on fixed features: quick enough to train hundreds of times, alike enough to the real one to study.
 
-What it learns from, and how often, is left to `training.replay`.
+One logistic regression a class for each view of the features, and one for all views together. What it learns from, and
+how often, is left to `training.replay`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from scipy.sparse import csr_array
 
-N_HIDDEN = 96
-BATCH_SIZE = 256
-COLD_EPOCHS, WARM_EPOCHS = 8, 3
-LEARNING_RATE = 4e-3
-WEIGHT_DECAY = 0.02
-VIEW_DROPOUT = 0.2  # of a whole modality, in the head that reads them all
+from training.members.descent import minimise
+
+Float = NDArray[np.float32]
+
+PENALTY = 1.0
+COLD_STEPS, WARM_STEPS = 10, 4
+N_PAIRS = 6
+LEAST_BIAS_CURVATURE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -32,82 +34,118 @@ class Lessons:
     weights : (n_products, n_classes), what each answer counts for, 0 where there is none
     """
 
-    features: NDArray[np.float32]
-    answers: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    features: csr_array
+    answers: Float
+    weights: Float
 
 
+@dataclass(frozen=True)
 class Committee:
-    """One head for each view of the features and one for all of them together, each with one hidden layer."""
+    """Fitted heads; a value, never changed in place.
 
-    def __init__(self, views: Sequence[int], n_classes: int, *, seed: int) -> None:
-        """Make an untrained committee.
+    Parameters
+    ----------
+    views : the columns that each head reads; the last head reads all
+    heads : weights of each head, its biases in the last row, (n_columns + 1, n_classes)
+    """
 
-        Parameters
-        ----------
-        views : widths of the modalities, in the order of the features' columns
-        """
-        self._views = tuple(views)
-        self._generator = torch.Generator().manual_seed(seed)
-        torch.manual_seed(seed)
-        inputs = [*self._views, sum(self._views)] if len(self._views) > 1 else [*self._views, *self._views]
-        self._heads = nn.ModuleList(_head(n_inputs, n_classes) for n_inputs in inputs)
+    views: tuple[slice, ...]
+    heads: tuple[Float, ...]
 
-    def train(self, lessons: Lessons, *, warm: bool = False) -> None:
-        """Learn from all lessons; warm takes up where the last training ended and passes over them fewer times."""
-        features, answers, weights = (
-            torch.from_numpy(array) for array in (lessons.features, lessons.answers, lessons.weights)
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Weight of each head in the mean, (n_heads,): the one that reads everything counts as much as the others."""
+        n_others = len(self.heads) - 1
+        return np.array([*([0.5 / n_others] * n_others), 0.5]) if n_others else np.ones(1)
+
+    def predict(self, features: csr_array) -> Float:
+        """Probabilities of each head, (n_products, n_heads, n_classes)."""
+        logits = [features[:, view] @ head[:-1] + head[-1] for view, head in zip(self.views, self.heads, strict=True)]
+        return np.ascontiguousarray(_sigmoid(np.stack(logits, axis=1)))
+
+    def probabilities(self, features: csr_array) -> NDArray[np.float64]:
+        """What the committee says: the weighted mean of its heads, (n_products, n_classes)."""
+        return np.asarray(np.einsum("nmc,m->nc", self.predict(features), self.shares))
+
+    def retrained(self, lessons: Lessons) -> Committee:
+        """Learn from all lessons, from where the last training ended and in fewer steps than from nothing."""
+        heads = tuple(
+            fit_head(lessons, view, start=head, n_steps=WARM_STEPS)
+            for view, head in zip(self.views, self.heads, strict=True)
         )
-        epochs = WARM_EPOCHS if warm else COLD_EPOCHS
-        n_steps = epochs * -(-len(features) // BATCH_SIZE)
-        optimiser = torch.optim.AdamW(self._heads.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=n_steps, pct_start=0.2)
-        self._heads.train()
-        for _ in range(epochs):
-            for rows in torch.split(torch.randperm(len(features), generator=self._generator), BATCH_SIZE):
-                optimiser.zero_grad(set_to_none=True)
-                torch.autograd.backward(self._loss(features[rows], answers[rows], weights[rows]))
-                optimiser.step()
-                schedule.step()
-
-    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of each head, (n_products, n_heads, n_classes); the committee says their mean."""
-        self._heads.eval()
-        with torch.inference_mode():
-            inputs = self._inputs(torch.from_numpy(features))
-            logits = [head(view) for head, view in zip(self._heads, inputs, strict=True)]
-            return np.ascontiguousarray(torch.sigmoid(torch.stack(logits, dim=1)).numpy())
-
-    def copy(self) -> Committee:
-        """An independent committee that knows the same and draws the same."""
-        other = Committee.__new__(Committee)
-        other._views = self._views
-        other._generator = torch.Generator()
-        other._generator.set_state(self._generator.get_state())
-        n_classes = self._heads[0][-1].out_features  # type: ignore[index]  # a Sequential
-        widths = [head[0].in_features for head in self._heads]  # type: ignore[index]  # a Sequential
-        other._heads = nn.ModuleList(_head(width, int(n_classes)) for width in widths)
-        other._heads.load_state_dict(self._heads.state_dict())
-        return other
-
-    def _loss(self, features: Tensor, answers: Tensor, weights: Tensor) -> Tensor:
-        inputs = self._inputs(features)
-        inputs[-1] = self._with_views_dropped(inputs[-1])
-        loss = torch.zeros(())
-        for head, view in zip(self._heads, inputs, strict=True):
-            errors = nn.functional.binary_cross_entropy_with_logits(
-                head(view), answers, weight=weights, reduction="sum"
-            )
-            loss = loss + errors / len(features)
-        return loss
-
-    def _inputs(self, features: Tensor) -> list[Tensor]:
-        return [*torch.split(features, list(self._views), dim=1), features]
-
-    def _with_views_dropped(self, features: Tensor) -> Tensor:
-        keep = (torch.rand((len(features), len(self._views)), generator=self._generator) >= VIEW_DROPOUT).float()
-        return features * keep.repeat_interleave(torch.tensor(self._views), dim=1)
+        return replace(self, heads=heads)
 
 
-def _head(n_inputs: int, n_classes: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(n_inputs, N_HIDDEN), nn.ReLU(), nn.Dropout(0.2), nn.Linear(N_HIDDEN, n_classes))
+def trained(widths: Sequence[int], lessons: Lessons) -> Committee:
+    """Train from nothing.
+
+    Parameters
+    ----------
+    widths : of the modalities, in the order of the features' columns
+    """
+    ends = np.cumsum(widths).tolist()
+    everything = slice(0, ends[-1])
+    alone = [slice(end - width, end) for width, end in zip(widths, ends, strict=True)] if len(widths) > 1 else []
+    views = (*alone, everything)
+    return Committee(views, tuple(fit_head(lessons, view) for view in views))
+
+
+def fit_head(lessons: Lessons, view: slice, *, start: Float | None = None, n_steps: int = COLD_STEPS) -> Float:
+    """Fit one penalised logistic regression a class; each answer counts by its weight.
+
+    The descent walks in variables scaled by the curvature at its start: words seen in ten products and in ten thousand
+    then move alike. Without it twice the steps ended .04 lower in macro average precision.
+
+    Returns
+    -------
+    (n_columns + 1, n_classes), the biases in the last row
+    """
+    loss = _Loss(lessons.features[:, view], lessons.answers, lessons.weights)
+    begin = loss.priors() if start is None else start
+    scale = loss.scale(begin)
+    found = minimise(lambda scaled: loss(scaled, scale), begin / scale, n_iterations=n_steps, n_pairs=N_PAIRS)
+    return np.asarray(found * scale)
+
+
+class _Loss:
+    """Weighted log loss of each class plus the penalty, with its gradient."""
+
+    def __init__(self, rows: csr_array, positive: Float, weights: Float) -> None:
+        self._rows, self._columns = rows, rows.T.tocsr()
+        self._positive, self._weights = positive, weights
+
+    def __call__(self, scaled: Float, scale: Float) -> tuple[NDArray[np.float64], Float]:
+        parameters = scaled * scale
+        logits = self._logits(parameters)
+        losses = self._weights * (np.logaddexp(np.float32(0), logits) - self._positive * logits)
+        gradient = self._sums(self._weights * (_sigmoid(logits) - self._positive))
+        gradient[:-1] += PENALTY * parameters[:-1]
+        size = np.square(parameters[:-1]).sum(axis=0, dtype=np.float64)
+        return losses.sum(axis=0, dtype=np.float64) + 0.5 * PENALTY * size, gradient * scale
+
+    def priors(self) -> Float:
+        """No weights but the biases, which say each class's rate."""
+        rates = ((self._weights * self._positive).sum(axis=0) + 0.5) / (self._weights.sum(axis=0) + 1.0)
+        parameters = np.zeros((self._rows.shape[1] + 1, len(rates)), dtype=np.float32)
+        parameters[-1] = np.log(rates / (1.0 - rates))
+        return parameters
+
+    def scale(self, parameters: Float) -> Float:
+        """One over the root of the curvature along each parameter."""
+        says = _sigmoid(self._logits(parameters))
+        curvature = self._sums(self._weights * says * (1.0 - says), squared=True)
+        curvature[:-1] += PENALTY
+        curvature[-1] += LEAST_BIAS_CURVATURE
+        return np.asarray(1.0 / np.sqrt(curvature))
+
+    def _logits(self, parameters: Float) -> Float:
+        return np.asarray(self._rows @ parameters[:-1] + parameters[-1])
+
+    def _sums(self, values: Float, *, squared: bool = False) -> Float:
+        """Sums over the products, each value times the product's feature, (n_columns + 1, n_classes)."""
+        columns = self._columns.power(2) if squared else self._columns
+        return np.concatenate([columns @ values, values.sum(axis=0, keepdims=True)])
+
+
+def _sigmoid(logits: Float) -> Float:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0))))

@@ -1,12 +1,13 @@
 """The label-complexity study: how much a strategy learns from how many answers, on a catalogue whose truth is known.
 
 Each run starts from the merchant labels, asks round after round, retrains warm, and is measured on the test part.
-What is asked is left to `training.strategies`, what the results mean to `training.savings`.
+What is asked is left to `training.questioner`, running many to `training.replay_shelf`, what the results mean to
+`training.savings`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from time import process_time
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.cells import UNKNOWN
 from training.evaluate import score
-from training.heads import Committee, Lessons
+from training.heads import Committee, Float, Lessons, fit_head, trained
+from training.noise import label_confidence
+from training.questioner import THRESHOLD, Asked, Questioner, View
 from training.replay_pool import Pool
-from training.strategies import THRESHOLD, Asked, Questioner, Strategy, View
-
-Progress = Callable[[str, int, int], None]
+from training.strategies import Strategy
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,25 @@ class Plan:
     human_weight : of an answer in the loss, against 1 for a merchant label
     """
 
-    n_rounds: int = 8
-    n_answers: int = 2_500
-    n_products: int = 250
+    n_rounds: int = 10
+    n_answers: int = 2_000
+    n_products: int = 200
     error_rate: float = 0.02
     human_weight: float = 4.0
 
 
 @dataclass(frozen=True)
 class Point:
-    """Where a run stands after a round; costs are sums since its beginning."""
+    """Where a run stands after a round; costs are sums since its beginning.
+
+    Parameters
+    ----------
+    effective_answers : effective sample size of the answers by their importance weights, what estimates can use
+    """
 
     answers: int
     products_opened: int
+    effective_answers: float
     macro_ap: float
     rare_quarter_ap: float
     macro_f1: float
@@ -66,47 +74,55 @@ class Run:
         """Everything by name."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Run:
+        """The run that `to_json` wrote."""
+        return cls(stored["strategy"], stored["seed"], tuple(Point(**point) for point in stored["points"]))
+
 
 @dataclass(frozen=True)
 class Start:
-    """What all runs of one seed begin with: a committee trained from merchant labels alone."""
+    """What all runs of one seed begin with: a committee trained from merchant labels alone.
+
+    Parameters
+    ----------
+    confidence : (n_train, n_classes), how far each merchant label is believed
+    """
 
     committee: Committee
+    confidence: Float
     seconds: float
 
 
-def replay(
-    pool: Pool, strategies: Sequence[Strategy], *, seeds: Sequence[int], plan: Plan, progress: Progress
-) -> Iterator[Run]:
-    """Run every strategy with every seed, one after the other."""
-    n_done, n_runs = 0, len(strategies) * len(seeds)
-    for seed in seeds:
-        start = begin(pool, seed=seed)
-        for strategy in strategies:
-            yield run(pool, strategy, start=start, seed=seed, plan=plan)
-            n_done += 1
-            progress("replay", n_done, n_runs)
-
-
 def begin(pool: Pool, *, seed: int) -> Start:
-    """Train from merchant labels, as they are: heads this small cannot tell a wrong label from a rare class."""
+    """Train from merchant labels, each believed as far as a head that never saw it gives it a chance."""
     began = process_time()
-    committee = Committee(pool.views, len(pool.classes), seed=seed)
-    claims = Lessons(
-        features=pool.features[: pool.n_train],
-        answers=(pool.claims == 1).astype(np.float32),
-        weights=(pool.claims >= 0).astype(np.float32),
-    )
-    committee.train(claims)
-    return Start(committee, process_time() - began)
+    features, answers = pool.features[: pool.n_train], (pool.claims == 1).astype(np.float32)
+    confidence = label_confidence(pool.claims, _out_of_fold(pool, seed=seed))
+    committee = trained(pool.views, Lessons(features, answers, confidence))
+    return Start(committee, confidence, process_time() - began)
+
+
+def _out_of_fold(pool: Pool, *, seed: int) -> Float:
+    """Probabilities of the merchants' labels by a head trained on the other half of the products."""
+    in_first = np.random.default_rng([seed, 0]).permutation(pool.n_train) < pool.n_train // 2
+    said = np.zeros(pool.claims.shape, dtype=np.float32)
+    everything = slice(0, pool.features.shape[1])
+    for half in (in_first, ~in_first):
+        other, own = np.flatnonzero(~half), np.flatnonzero(half)
+        claims = pool.claims[other]
+        known = (claims != UNKNOWN).astype(np.float32)
+        head = fit_head(Lessons(pool.features[other], (claims == 1).astype(np.float32), known), everything)
+        said[own] = Committee((everything,), (head,)).predict(pool.features[own])[:, 0]
+    return said
 
 
 def run(pool: Pool, strategy: Strategy, *, start: Start, seed: int, plan: Plan) -> Run:
     """Replay one strategy with one seed."""
     rng = np.random.default_rng([seed, 1])
-    committee = start.committee.copy()
+    committee = start.committee
     desk = _Desk(pool, error_rate=plan.error_rate, seed=seed)
-    per_round = plan.n_products * len(pool.classes) if strategy.rule == "whole products" else plan.n_answers
+    per_round = plan.n_products * len(pool.classes) if strategy.asks_whole_products else plan.n_answers
     questioner = Questioner(
         strategy, classes=pool.classes, priors=_priors(pool), n_answers=per_round, seed=int(rng.integers(2**32))
     )
@@ -114,7 +130,7 @@ def run(pool: Pool, strategy: Strategy, *, start: Start, seed: int, plan: Plan) 
     for _ in range(plan.n_rounds):
         desk.answer(questioner.ask(_view(pool, committee, desk, strategy)))
         began = process_time()
-        committee.train(_lessons(pool, desk, strategy, plan), warm=True)
+        committee = committee.retrained(_lessons(pool, desk, strategy, plan, start.confidence))
         points.append(_measure(pool, committee, desk, seconds=process_time() - began))
     return Run(strategy.name, seed, tuple(points))
 
@@ -142,35 +158,43 @@ def _view(pool: Pool, committee: Committee, desk: _Desk, strategy: Strategy) -> 
     claims = np.full((len(rows), len(pool.classes)), np.nan)
     if first == 0:
         claims[: pool.n_train] = np.where(pool.claims >= 0, pool.claims, np.nan)
-    return View(rows, committee.predict(pool.features[rows]), claims, desk.answered[rows])
+    return View(rows, committee.predict(pool.features[rows]), committee.shares, claims, desk.answered[rows])
 
 
-def _lessons(pool: Pool, desk: _Desk, strategy: Strategy, plan: Plan) -> Lessons:
+def _lessons(pool: Pool, desk: _Desk, strategy: Strategy, plan: Plan, confidence: Float) -> Lessons:
     """Merchant labels, and over them the answers; "unsure" teaches nothing."""
     said = desk.answered & (desk.answers >= 0)
     rows = np.union1d(np.arange(pool.n_train), np.flatnonzero(said.any(axis=1)))
     answers = np.zeros(pool.truth.shape, dtype=np.float32)
     weights = np.zeros(pool.truth.shape, dtype=np.float32)
     answers[: pool.n_train] = pool.claims == 1
-    weights[: pool.n_train] = pool.claims >= 0
+    weights[: pool.n_train] = confidence
     answers[said] = desk.answers[said]
     if said.any():
         importance = desk.weights[said] ** strategy.importance_exponent
-        weights[said] = plan.human_weight * importance / importance.mean()
+        human_weight = plan.human_weight if strategy.human_weight is None else strategy.human_weight
+        weights[said] = human_weight * importance / importance.mean()
     return Lessons(pool.features[rows], answers[rows], weights[rows])
 
 
 def _measure(pool: Pool, committee: Committee, desk: _Desk, *, seconds: float) -> Point:
-    said = committee.predict(pool.features[pool.n_askable :]).mean(axis=1)
-    scores = score(said, pool.test_truth, [THRESHOLD] * len(pool.classes))
+    said = committee.probabilities(pool.features[pool.n_askable :])
+    scores = score(said.astype(np.float32), pool.test_truth, [THRESHOLD] * len(pool.classes))
     return Point(
         answers=int(desk.answered.sum()),
         products_opened=desk.n_opened,
+        effective_answers=_effective_size(desk.weights),
         macro_ap=scores.macro_ap,
         rare_quarter_ap=scores.rare_quarter_ap,
         macro_f1=scores.macro_f1,
         train_seconds=seconds,
     )
+
+
+def _effective_size(weights: NDArray[np.float64]) -> float:
+    """Source: Kish 1965, Survey Sampling."""
+    squares = float(np.square(weights).sum())
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
 def _priors(pool: Pool) -> NDArray[np.float64]:

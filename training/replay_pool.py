@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import TruncatedSVD
+from scipy.sparse import csr_array, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from service.bundle import Bundle
@@ -22,10 +23,12 @@ from service.features.numerical import CLIP, signed_log
 from training.catalogue import Catalogue, Labels
 from training.predict import Progress, predict
 
-N_TEXT_DIMENSIONS = 256
-MAX_TERMS = 15_000
-MAX_VALUES = 1_000
-MIN_PRODUCTS = 3  # with a word or a value
+MAX_TERMS = 30_000
+MAX_GRAMS = 30_000
+MAX_VALUES = 20_000  # categories and pairs of them
+MIN_PRODUCTS = 3  # with a word, a value or a pair of values
+WORD_SCALE, VALUE_SCALE, NUMBER_SCALE = 2.0, 1.0, 0.3  # a larger scale is a weaker penalty
+KNOTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # standard deviations where a number's effect may bend
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Pool:
 
     Parameters
     ----------
-    features : (n_products, n_features), float32
+    features : (n_products, n_features), float32, sparse
     views : widths of the modalities among the features' columns
     claims : (n_train, n_classes), merchant labels: 1, 0 or -1
     truth : (n_train + n_stream, n_classes), what an annotator knows: 1, 0 or -1; -1 throughout where nobody knows
@@ -42,7 +45,7 @@ class Pool:
     """
 
     classes: tuple[str, ...]
-    features: NDArray[np.float32]
+    features: csr_array
     views: tuple[int, ...]
     claims: Labels
     truth: Labels
@@ -59,7 +62,7 @@ class Pool:
         return len(self.truth)
 
 
-def read_pool(catalogue: Catalogue, *, bundle: Bundle | None, seed: int = 0, progress: Progress) -> Pool:
+def read_pool(catalogue: Catalogue, *, bundle: Bundle | None, progress: Progress) -> Pool:
     """Read a catalogue and make its features.
 
     Parameters
@@ -78,12 +81,14 @@ def read_pool(catalogue: Catalogue, *, bundle: Bundle | None, seed: int = 0, pro
         raise CatalogueError("a replay needs merchant labels of train, and the truth of stream and test")
     unknown = np.full_like(train.merchant_labels, -1)
     products = [*train.products, *stream.products, *test.products]
-    views = _views(products, n_known=len(train.products) + len(stream.products), seed=seed)
+    n_known = len(train.products) + len(stream.products)
+    views = _views(products, n_known=n_known)
     if bundle is not None:
-        views.append(_standardised(predict(bundle, products, progress=progress).embedding))
+        embedding = predict(bundle, products, progress=progress).embedding
+        views.append(csr_array(_standardised(embedding, n_known=n_known).astype(np.float32)))
     return Pool(
         classes=catalogue.taxonomy.classes,
-        features=np.hstack(views).astype(np.float32),
+        features=csr_array(hstack(views, format="csr", dtype=np.float32)),
         views=tuple(view.shape[1] for view in views),
         claims=train.merchant_labels,
         truth=np.vstack([unknown if train.truth is None else train.truth, stream.truth]),
@@ -91,46 +96,49 @@ def read_pool(catalogue: Catalogue, *, bundle: Bundle | None, seed: int = 0, pro
     )
 
 
-def _views(products: Sequence[Product], *, n_known: int, seed: int) -> list[NDArray[Any]]:
+def _views(products: Sequence[Product], *, n_known: int) -> list[csr_array]:
     """Text, and categories with numbers; nothing is learned from the products after the first `n_known`."""
     views = []
     texts = [" \n ".join(product.texts) for product in products]
-    if any(texts):
-        views.append(_text_view(texts, n_known=n_known, seed=seed))
-    tabular = [_category_view(products, n_known=n_known), _number_view(products, n_known=n_known)]
-    if any(view.shape[1] for view in tabular):
-        views.append(np.hstack(tabular))
+    if any(texts[:n_known]):
+        titles = [next(filter(None, product.texts), "") for product in products]
+        views.append(_beside([_words(texts, n_known=n_known), _grams(titles, n_known=n_known)]))
+    tabular = _beside([_categories(products, n_known=n_known), _numbers(products, n_known=n_known)])
+    if tabular.shape[1]:
+        views.append(tabular)
     return views
 
 
-def _text_view(texts: list[str], *, n_known: int, seed: int) -> NDArray[Any]:
+def _words(texts: list[str], *, n_known: int) -> csr_array:
     vectoriser = TfidfVectorizer(
         ngram_range=(1, 2), min_df=MIN_PRODUCTS, max_features=MAX_TERMS, sublinear_tf=True, dtype=np.float32
     )
-    vectoriser.fit(texts[:n_known])
-    terms = vectoriser.transform(texts)
-    n_dimensions = min(N_TEXT_DIMENSIONS, terms.shape[1] - 1)
-    reduction = TruncatedSVD(n_dimensions, n_iter=2, random_state=seed).fit(terms[:n_known])
-    reduced = reduction.transform(terms)
-    whitened = reduced / np.sqrt(reduced[:n_known].std(axis=0) + 1e-9)  # halfway: small directions matter, but less
-    return np.asarray(whitened / whitened.std())
+    return _counted(vectoriser, texts, n_known=n_known) * np.float32(WORD_SCALE)
 
 
-def _category_view(products: Sequence[Product], *, n_known: int) -> NDArray[Any]:
-    values = [
+def _grams(titles: list[str], *, n_known: int) -> csr_array:
+    """Runs of 3 to 5 characters of the first text that a product has, so that words that look alike share weight."""
+    vectoriser = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(3, 5), min_df=MIN_PRODUCTS, max_features=MAX_GRAMS, sublinear_tf=True,
+        dtype=np.float32,
+    )  # fmt: skip
+    return _counted(vectoriser, titles, n_known=n_known)
+
+
+def _categories(products: Sequence[Product], *, n_known: int) -> csr_array:
+    """Values and pairs of values: a brand means something else in another category."""
+    single = [
         [f"{column}:{value.casefold()}" for column, cell in enumerate(product.categories) for value in cell]
         for product in products
     ]
-    if not any(values[:n_known]):
-        return np.zeros((len(products), 0))
+    values = [[*row, *(f"{one}&{other}" for one, other in combinations(row, 2))] for row in single]
     counter = TfidfVectorizer(
         analyzer=list, min_df=MIN_PRODUCTS, max_features=MAX_VALUES, norm=None, use_idf=False, dtype=np.float32
     )
-    counter.fit(values[:n_known])
-    return np.asarray(counter.transform(values).toarray())
+    return _counted(counter, values, n_known=n_known) * np.float32(VALUE_SCALE)
 
 
-def _number_view(products: Sequence[Product], *, n_known: int) -> NDArray[Any]:
+def _numbers(products: Sequence[Product], *, n_known: int) -> csr_array:
     numbers = signed_log(np.asarray([product.numbers for product in products], dtype=np.float64))
     missing = np.isnan(numbers)
     known = np.where(missing[:n_known], 0.0, numbers[:n_known])
@@ -138,8 +146,26 @@ def _number_view(products: Sequence[Product], *, n_known: int) -> NDArray[Any]:
     mean = known.sum(axis=0) / n_present
     deviation = np.sqrt(np.where(missing[:n_known], 0.0, (known - mean) ** 2).sum(axis=0) / n_present)
     scaled = np.clip((numbers - mean) / np.maximum(deviation, 1e-6), -CLIP, CLIP)
-    return np.hstack([np.where(missing, 0.0, scaled), missing])
+    filled = np.where(missing, 0.0, scaled)
+    bends = [np.maximum(filled - knot, 0.0) for knot in KNOTS]
+    return csr_array(np.hstack([filled, missing, *bends]).astype(np.float32) * np.float32(NUMBER_SCALE))
 
 
-def _standardised(values: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray((values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6))
+def _counted(vectoriser: TfidfVectorizer, documents: Sequence[Any], *, n_known: int) -> csr_array:
+    """Columns that the vectoriser finds in the first `n_known` documents; none where nothing is frequent enough."""
+    try:
+        vectoriser.fit(documents[:n_known])
+    except ValueError:  # an empty vocabulary
+        return csr_array((len(documents), 0), dtype=np.float32)
+    return csr_array(vectoriser.transform(documents))
+
+
+def _beside(blocks: Sequence[csr_array]) -> csr_array:
+    return csr_array(hstack(blocks, format="csr", dtype=np.float32))
+
+
+def _standardised(values: NDArray[Any], *, n_known: int) -> NDArray[Any]:
+    """Mean 0, and together of length 1 or so: as large as a text's row."""
+    known = values[:n_known]
+    scaled = (values - known.mean(axis=0)) / np.maximum(known.std(axis=0), 1e-6)
+    return np.asarray(np.clip(scaled, -CLIP, CLIP) / np.sqrt(values.shape[1]))
