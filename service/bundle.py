@@ -155,7 +155,7 @@ def read_bundle(directory: Path) -> Bundle:
         If a file is missing, is a link, or differs in size or SHA-256 from what the manifest says.
     """
     manifest = read_manifest(directory)
-    content = {name: _verified(directory, name, manifest) for name in (GRAPH, ENCODING, GOLDEN)}
+    content = {name: verified_content(directory, name, manifest) for name in (GRAPH, ENCODING, GOLDEN)}
     _check_shapes(manifest)
     try:
         encoding = Encoding.model_validate(json.loads(content[ENCODING]))
@@ -167,6 +167,23 @@ def read_bundle(directory: Path) -> Bundle:
     return Bundle(manifest, encoding, content[GRAPH], inputs, outputs)
 
 
+def verified_content(directory: Path, name: str, manifest: Manifest) -> bytes:
+    """Content of one file of a bundle, which is to the bit what its manifest names.
+
+    Raises
+    ------
+    BundleRefused
+        If it is not, or there is no such file.
+    """
+    expected = manifest.files.get(name)
+    if expected is None:
+        raise BundleRefused(f"{directory.name}: the manifest names no {name}")
+    content = _read(directory, name)
+    if digest(content) != expected:
+        raise BundleRefused(f"{directory.name}: {name} is not the file the manifest names (SHA-256 or size differs)")
+    return content
+
+
 def _read(directory: Path, name: str) -> bytes:
     path = directory / name
     if path.is_symlink() or not path.is_file():
@@ -175,16 +192,6 @@ def _read(directory: Path, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BundleRefused(f"{directory.name}: {name} cannot be read: {type(error).__name__}") from error
-
-
-def _verified(directory: Path, name: str, manifest: Manifest) -> bytes:
-    expected = manifest.files.get(name)
-    if expected is None:
-        raise BundleRefused(f"{directory.name}: the manifest names no {name}")
-    content = _read(directory, name)
-    if digest(content) != expected:
-        raise BundleRefused(f"{directory.name}: {name} is not the file the manifest names (SHA-256 or size differs)")
-    return content
 
 
 def _check_shapes(manifest: Manifest) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -31,12 +34,14 @@ from training.judgement import TrainedOn, judge_candidate, trained_on
 from training.lessons import HumanWeights, with_people
 from training.predict import predict
 from training.promote import only_one
-from training.retrain import NothingNew, Retraining, RetrainOptions, gate, retrain
+from training.retrain import NothingNew, Retraining, RetrainOptions, gate, retrain, training_state
 from training.tables import write_table
+from training.training_state import STATE
 
 NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)  # after any bundle that a test trains
 QUICK = TrainingOptions(n_folds=2, n_threads=1, joint=JointOptions(epochs=2, batch_size=16, min_steps=1))
 OPTIONS = RetrainOptions(judge_share=0.5, training=QUICK)
+COLD = replace(OPTIONS, warm=None)
 FIELDS = FieldSpec.model_validate({"id": "sku", "text": ["title"]})
 ROOT = Path(__file__).parent.parent
 
@@ -123,14 +128,19 @@ def task(product_id: str, word: str, *, priority: float) -> NewTask:
 
 
 def run(
-    catalogue: Catalogue, home: Path, queue: LabelQueue, *, now: datetime = NOON + timedelta(hours=1)
+    catalogue: Catalogue,
+    home: Path,
+    queue: LabelQueue,
+    *,
+    now: datetime = NOON + timedelta(hours=1),
+    options: RetrainOptions = OPTIONS,
 ) -> Retraining:
     return retrain(
         catalogue,
         store=BundleStore(home),
         queue=queue,
         directory=home,
-        options=OPTIONS,
+        options=options,
         now=now,
         progress=silent,
     )
@@ -149,19 +159,53 @@ def test_answers_come_with_the_number_of_questions_that_each_stands_for(queue: L
     assert by_task["one-39"] == 0.0  # its priority 1 lies below the threshold
 
 
-def test_people_undo_what_the_merchants_got_wrong(catalogue: Catalogue, home: Path, queue: LabelQueue) -> None:
+@pytest.mark.parametrize("options", [OPTIONS, COLD], ids=["warm", "cold"])
+def test_people_undo_what_the_merchants_got_wrong(
+    catalogue: Catalogue, home: Path, queue: LabelQueue, options: RetrainOptions
+) -> None:
     answered(queue, n_products=200)
     lamp = [FIELDS.product({"sku": "x", "title": "a lamp"})]
     store = BundleStore(home)
     before = predict(read_bundle(store.load()), lamp, progress=silent).probabilities[0]
 
-    done = run(catalogue, home, queue)
+    done = run(catalogue, home, queue, options=options)
 
     after = predict(read_bundle(store.load()), lamp, progress=silent).probabilities[0]
     assert done.promoted
     assert store.current() == done.candidate != done.incumbent
     index = catalogue.taxonomy.classes.index("lamp")
     assert after[index] > 0.5 > before[index]
+
+
+def test_a_warm_start_takes_over_the_vocabulary_and_remembers_what_it_has_learned(
+    catalogue: Catalogue, home: Path, queue: LabelQueue
+) -> None:
+    answered(queue, n_products=40)
+    store = BundleStore(home)
+    incumbent = read_bundle(store.load())
+
+    warm, cold = (run(catalogue, home, queue, options=options) for options in (OPTIONS, COLD))
+
+    assert (warm.start, cold.start) == ("warm", "cold")
+    assert read_bundle(store.load(warm.candidate)).encoding == incumbent.encoding
+    state = training_state(store, read_bundle(store.load(warm.candidate)).manifest)
+    assert state is not None
+    assert len(state.row_of) == len(catalogue.read("train").products) + warm.n_answers // 4
+
+
+def test_a_bundle_without_a_training_state_is_trained_anew(
+    catalogue: Catalogue, shop: Path, tmp_path: Path, queue: LabelQueue
+) -> None:
+    answered(queue, n_products=40)
+    draft = tmp_path / "draft"
+    shutil.copytree(shop / "draft", draft)
+    document = json.loads((draft / "manifest.json").read_text())
+    del document["files"][STATE]
+    (draft / "manifest.json").write_text(json.dumps(document))
+    store = BundleStore(tmp_path / "home")
+    store.promote(store.save(draft))
+
+    assert run(catalogue, tmp_path / "home", queue).start == "cold"
 
 
 def test_what_judges_is_not_learned_and_is_learned_the_next_time(
@@ -220,9 +264,12 @@ def test_a_judgement_repeats_itself(catalogue: Catalogue, home: Path, queue: Lab
     assert judge_candidate(candidate, incumbent, labels, progress=silent).n_answers == again.n_answers + 480
 
 
-@pytest.mark.parametrize("stage", ["weigh labels", "train on all products", "classify"])
-def test_a_kill_leaves_the_incumbent_serving_and_the_next_run_clean(
-    shop: Path, home: Path, queue: LabelQueue, stage: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("start", "stage"),
+    [("COLD", "train on all products"), ("OPTIONS", "train on from the incumbent"), ("OPTIONS", "export")],
+)
+def test_a_kill_leaves_the_incumbent_serving_and_the_next_run_clean(  # noqa: PLR0917  pytest passes by name
+    shop: Path, home: Path, queue: LabelQueue, start: str, stage: str, tmp_path: Path
 ) -> None:
     answered(queue, n_products=200)
     before = BundleStore(home).current()
@@ -232,10 +279,11 @@ def test_a_kill_leaves_the_incumbent_serving_and_the_next_run_clean(
         "def killed(stage, done, total):\n"
         "    if stage == sys.argv[4]: os.kill(os.getpid(), signal.SIGKILL)\n"
         "retrain(open_catalogue(Path(sys.argv[1])), store=BundleStore(Path(sys.argv[2])),\n"
-        "        queue=open_store(sys.argv[3], lease_seconds=60), directory=Path(sys.argv[2]), options=OPTIONS,\n"
+        "        queue=open_store(sys.argv[3], lease_seconds=60), directory=Path(sys.argv[2]),\n"
+        "        options=globals()[sys.argv[5]],\n"
         "        now=NOON + timedelta(hours=1), progress=killed)"
     )
-    arguments = [sys.executable, "-c", program, str(shop), str(home), url(tmp_path), stage]
+    arguments = [sys.executable, "-c", program, str(shop), str(home), url(tmp_path), stage, start]
 
     killed = subprocess.run(arguments, cwd=ROOT, timeout=300, check=False)
 

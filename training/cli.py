@@ -189,9 +189,16 @@ def retrain(
     scheduled: Annotated[
         bool, typer.Option("--scheduled", help="Exit 0 on the gate's no and where nothing is new, too, as a cron job.")
     ] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Begin anew, with a new vocabulary; once in a while, or after a change.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn from what people answered, and serve the result if the gate finds it better.
+
+    It goes on from the weights of the bundle that is served (a warm start): all new answers and some replayed products,
+    in a few epochs. A part of the newly labelled products is not learned from: it judges the candidate against what is
+    served, and is learned the next time.
 
     Exit status 0: promoted; 3: the gate said no, and what is served stays; 1: an error. Can be killed at any moment.
     Whatever came of it is written down beside the bundles, from where the service tells it to Prometheus.
@@ -201,10 +208,10 @@ def retrain(
     from training.retrain import NothingNew, RetrainOptions  # noqa: PLC0415
     from training.retrain import retrain as run  # noqa: PLC0415
     from training.retrain_record import recorded  # noqa: PLC0415
+    from training.warm_start import WarmOptions  # noqa: PLC0415
 
-    options = RetrainOptions(
-        judge_share, TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
-    )
+    training = TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
+    options = RetrainOptions(judge_share, training, warm=None if cold else WarmOptions())
     store = _store()
 
     def one() -> Retraining:
@@ -221,7 +228,7 @@ def retrain(
             raise
         messages.print(f"Nothing to do: {nothing}.", highlight=False)
         return
-    messages.print(f"{done.candidate}: trained on {done.n_answers} answers of people.")
+    messages.print(f"{done.candidate}: {done.start} start, trained on {done.n_answers} answers of people.")
     say_verdict(done.verdict, done.to_json() if as_json else None, says_no=0 if scheduled else GATE_SAYS_NO)
 
 

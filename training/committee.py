@@ -126,12 +126,22 @@ def fit_quick(
 ) -> QuickMembers:
     """Fit the members that take seconds: linear and trees; with images alone there is none."""
     linear = {name: fit_linear(rows, targets, weights) for name, rows in data.designs.items()}
-    trees = None
-    if data.has_table:
-        rate = priors(targets)
-        base = np.log(rate / (1 - rate)).astype(np.float32)
-        trees = fit_trees(data.table, targets, weights, base=base, seed=seed, n_threads=n_threads)
+    trees = grow_trees(data.table, targets, weights, seed=seed, n_threads=n_threads) if data.has_table else None
     return QuickMembers(linear, trees)
+
+
+def grow_trees(
+    table: NDArray[np.float32],
+    targets: NDArray[np.int8],
+    weights: NDArray[np.float32],
+    *,
+    seed: int,
+    n_threads: int,
+) -> FittedTrees:
+    """Fit the tree member, which starts from the base rates."""
+    rate = priors(targets)
+    base = np.log(rate / (1 - rate)).astype(np.float32)
+    return fit_trees(table, targets, weights, base=base, seed=seed, n_threads=n_threads)
 
 
 def fit_network(

@@ -7,8 +7,8 @@ are fitted on all products. The test part is never read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from service.bundle import Manifest
+from service.contracts import Product
 from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import Encoder
 from training.calibrate import fit_calibration
@@ -76,12 +77,11 @@ def train(
         raise BundleRefused(f"{directory.name} is there already; name a new directory")
     torch.set_num_threads(options.n_threads)
     clock = Clock()
-    part = catalogue.read("train")
-    lessons = _lessons(part, _targets(catalogue, part, options), people, options)
-    part, targets = replace(part, products=list(lessons.products)), lessons.targets
+    lessons = lessons_of(catalogue, people, options)
+    targets = lessons.targets
     with clock.stage("encode"):
-        data = _prepare(catalogue, part, report=partial(progress, "encode products"))
-    folds = make_folds(part.products, n_folds=options.n_folds, seed=options.seed)
+        data = _prepare(catalogue, lessons.products, report=partial(progress, "encode products"))
+    folds = make_folds(lessons.products, n_folds=options.n_folds, seed=options.seed)
     confidence = mask(targets)
     if options.labels == "merchant" and data.designs:
         with clock.stage("weigh labels"):
@@ -100,14 +100,23 @@ def train(
     with clock.stage("train on all products"):
         report = partial(progress, "train on all products")
         committee = _fit_members(data, targets, weights, np.arange(len(targets)), report, options=options)
-    fitted = Fitted(tuple(part.products), targets, standing, data, held, committee, calibration)
+    fitted = Fitted(lessons.products, targets, standing, data, held, committee, calibration)
     progress("export", 1, 2)
     manifest = write_fitted(directory, catalogue, fitted, options=asdict(options), clock=clock, remarks=remarks or {})
     progress("export", 2, 2)
     return manifest
 
 
-def _lessons(part: Part, targets: Labels, people: HumanLabels | None, options: TrainingOptions) -> Lessons:
+def lessons_of(catalogue: Catalogue, people: HumanLabels | None, options: TrainingOptions) -> Lessons:
+    """What there is to learn: the products of the train part and their labels, and over them people's answers.
+
+    Raises
+    ------
+    CatalogueError
+        If the train part, its labels, or a class that can be learned is missing.
+    """
+    part = catalogue.read("train")
+    targets = _targets(catalogue, part, options)
     if people is None:
         return without_people(part.products, targets)
     return with_people(part.products, targets, people, options.human)
@@ -127,9 +136,9 @@ def _targets(catalogue: Catalogue, part: Part, options: TrainingOptions) -> Labe
     return labels
 
 
-def _prepare(catalogue: Catalogue, part: Part, *, report: Report) -> Prepared:
-    encoding = learn_encoding(part.products, catalogue.fields)
-    encoded = encode_products(part.products, Encoder(encoding), progress=report)
+def _prepare(catalogue: Catalogue, products: Sequence[Product], *, report: Report) -> Prepared:
+    encoding = learn_encoding(products, catalogue.fields)
+    encoded = encode_products(products, Encoder(encoding), progress=report)
     return prepare(encoded, encoding, catalogue.fields.modalities)
 
 

@@ -49,8 +49,9 @@ class Fitted:
 
     Parameters
     ----------
-    products : as the catalogue has them, `data` is the same encoded
+    products : as the catalogue has them
     standing : weights under which the targets look like traffic, (n_products, n_classes)
+    data : products as the members read them: all of them, or those that a warm start looks at
     """
 
     products: tuple[Product, ...]
@@ -60,6 +61,14 @@ class Fitted:
     held: HeldOut
     committee: Committee
     calibration: Calibration
+
+    @property
+    def has_image(self) -> NDArray[np.bool_]:
+        """Whether a product has an image that can be decoded, as far as any member reads images, (n_products,)."""
+        for column, member in enumerate(self.committee.members):
+            if self.data.reads(member) == ("image",):
+                return self.held.present[:, column]
+        return np.array([product.image is not None for product in self.products], dtype=np.bool_)
 
 
 def write_fitted(
@@ -118,7 +127,7 @@ def _about(
         "trainable": calibration.trainable.tolist(),
         "members": member_cards(fitted.data, committee, calibration),
         "metrics": held_out_metrics(answers, by_member, targets, thresholds),
-        "reference": learn_reference(catalogue, fitted.products, fitted.data.products, answers),
+        "reference": learn_reference(catalogue, fitted.products, fitted.has_image, answers),
         "provenance": {
             **provenance(targets, committee, options=options, cpu_seconds=clock.seconds),
             **remarks,

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from service.bundle import Histogram, Reference
 from service.contracts import Product
-from service.features.encoder import EncodedProduct
 from training.catalogue import Catalogue
 
 PROBABILITY_EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -21,13 +20,14 @@ N_VALUES = 50  # of a categorical column
 def learn_reference(
     catalogue: Catalogue,
     products: Sequence[Product],
-    encoded: Sequence[EncodedProduct],
+    has_image: NDArray[np.bool_],
     probabilities: NDArray[np.float64],
 ) -> Reference:
     """Histograms of held-out probabilities and numbers, counts of categories, and shares of missing values.
 
     Parameters
     ----------
+    has_image : (n_products,), whether there is one that can be decoded
     probabilities : (n_products, n_classes), of the ensemble for products it had not seen
     """
     fields = catalogue.fields
@@ -39,7 +39,7 @@ def learn_reference(
     missing |= {f.column: _share([not p.categories[i] for p in products]) for i, f in enumerate(fields.categorical)}
     missing |= {name: float(np.isnan(numbers[:, i]).mean()) for i, name in enumerate(fields.numerical)}
     if fields.image:
-        missing[fields.image] = _share([product.image is None for product in encoded])
+        missing[fields.image] = float(1.0 - has_image.mean())
     return Reference(
         n_products=len(products),
         classes=classes,

@@ -10,10 +10,11 @@ import logging
 import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from service.bundle import Bundle, Manifest, read_bundle
+from service.bundle import Bundle, Manifest, read_bundle, read_manifest, verified_content
 from service.bundle_store import BundleStore
 from service.errors import NoBundle, WinnowError
 from service.label_queue.store import LabelQueue
@@ -24,6 +25,10 @@ from training.human_labels import HumanLabels, read_human_labels, seconds
 from training.judgement import KEY, TrainedOn, judge_candidate, trained_on
 from training.predict import Progress, check_fit
 from training.promote import only_one, promote
+from training.training_state import STATE, TrainingState, unpack_state
+from training.warm_start import WARM, CannotGoOn, WarmOptions, train_warm
+
+Start = Literal["cold", "warm"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +47,12 @@ class RetrainOptions:
     Parameters
     ----------
     judge_share : of the newly labelled products, kept from this training to judge it by; they train the next one
+    warm : how to go on from the incumbent; None begins anew
     """
 
     judge_share: float = 0.35
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    warm: WarmOptions | None = field(default_factory=WarmOptions)
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class Retraining:
     promoted: bool
     n_answers: int  # that the candidate learned from
     n_new_answers: int  # since the incumbent
+    start: Start
     seconds: dict[str, float]  # processor time of each stage of the training
     verdict: Verdict
 
@@ -111,6 +119,7 @@ def retrain(
             promoted=verdict.promote,
             n_answers=learned.n_answers,
             n_new_answers=n_new,
+            start="warm" if WARM in manifest.provenance else "cold",
             seconds=dict(manifest.provenance.get("cpu_seconds", {})),
             verdict=verdict,
         )
@@ -167,14 +176,31 @@ def _train(
     options: RetrainOptions,
     progress: Progress,
 ) -> Manifest:
+    remarks = {KEY: plan.to_json(), "incumbent": incumbent.manifest.version}
     with tempfile.TemporaryDirectory(prefix="winnow-") as draft:
-        manifest = train(
-            catalogue,
-            directory=Path(draft) / "bundle",
-            options=options.training,
-            progress=progress,
-            people=labels,
-            remarks={KEY: plan.to_json(), "incumbent": incumbent.manifest.version},
-        )
-        store.save(Path(draft) / "bundle")
-    return manifest
+        directory = Path(draft) / "bundle"
+        cold = partial(
+            train, catalogue, directory=directory, options=options.training, progress=progress, people=labels,
+            remarks=remarks,
+        )  # fmt: skip
+        state = training_state(store, incumbent.manifest) if options.warm else None
+        if options.warm is None or state is None:
+            cold()
+        else:
+            try:
+                train_warm(
+                    catalogue, directory=directory, incumbent=incumbent, state=state, options=options.training,
+                    warm=options.warm, progress=progress, people=labels, remarks=remarks,
+                )  # fmt: skip
+            except CannotGoOn as error:
+                logger.warning("a cold start", extra={"reason": str(error)})
+                cold()
+        return read_manifest(store.load(store.save(directory)))
+
+
+def training_state(store: BundleStore, manifest: Manifest) -> TrainingState | None:
+    """Where the training of a stored bundle ended; None for a bundle that was made before bundles carried it."""
+    if STATE not in manifest.files:
+        logger.warning("no training state: a cold start", extra={"version": manifest.version})
+        return None
+    return unpack_state(verified_content(store.load(manifest.version), STATE, manifest))

@@ -26,6 +26,7 @@ NUMBER_SCALE = 0.3
 KNOTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # standard deviations where a number's effect may bend
 PENALTY = 1.5
 N_ITERATIONS = 25
+N_FURTHER_ITERATIONS = 12  # of a member that begins where another ended
 N_PAIRS = 6  # steps that the solver remembers
 CLASS_BLOCK = 64  # classes solved together, which bounds memory
 
@@ -89,47 +90,95 @@ def design(products: Sequence[EncodedProduct], encoding: Encoding, *, wide: bool
     return Design(rows, _sharing(encoding, rows.shape[1]), n_bag, n_categories)
 
 
-def fit_linear(data: Design, targets: NDArray[np.int8], weights: NDArray[np.float32]) -> LinearMember:
+def fit_linear(
+    data: Design, targets: NDArray[np.int8], weights: NDArray[np.float32], *, start: LinearMember | None = None
+) -> LinearMember:
     """Fit one penalised logistic regression a class; known targets count by their weight.
 
     Parameters
     ----------
     targets, weights : (n_products, n_classes)
+    start : a member of the same columns to begin with, and to stay near: the penalty then is on the difference, so that
+        a few products cannot undo what many have taught
     """
     n_classes = targets.shape[1]
-    blocks = [slice(start, start + CLASS_BLOCK) for start in range(0, n_classes, CLASS_BLOCK)]
-    solved = [_solve(data, targets[:, block], weights[:, block] * mask(targets[:, block])) for block in blocks]
+    blocks = [slice(first, first + CLASS_BLOCK) for first in range(0, n_classes, CLASS_BLOCK)]
+    begin = None if start is None else _parameters(start, data)
+    solved = [
+        _solve(
+            data,
+            targets[:, block],
+            weights[:, block] * mask(targets[:, block]),
+            start=None if begin is None else begin[:, block],
+        )
+        for block in blocks
+    ]
     columns = data.sharing @ np.concatenate([free for free, _ in solved], axis=1)
     return _member(data, columns, np.concatenate([bias for _, bias in solved]))
 
 
 def linear_logits(member: LinearMember, data: Design) -> NDArray[np.float32]:
     """What a fitted member says of a design's products, (n_products, n_classes)."""
+    columns, bias = _columns(member)
+    return np.asarray(data.rows @ columns + bias, dtype=np.float32)
+
+
+def _columns(member: LinearMember) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights of a design's columns, (n_columns, n_classes), and the bias: the scales of the design taken out again."""
     tables = [member.bag.weight / BAG_SCALE]
     if member.categories is not None:
         tables.append(member.categories.weight)
     if member.numbers is not None:
         tables.append(member.numbers.weight.T / NUMBER_SCALE)
     with torch.no_grad():
-        columns, bias = torch.cat(tables).numpy(), member.bias.numpy()
-    return np.asarray(data.rows @ columns + bias, dtype=np.float32)
+        return torch.cat(tables).numpy(), member.bias.numpy()
+
+
+def _parameters(member: LinearMember, data: Design) -> NDArray[np.float32]:
+    """Free parameters and, last, the bias of a fitted member, (n_columns + 1, n_classes).
+
+    Words share the weights of grams and grams share none: with P the shares of the parts, columns = (I + P) free,
+    P² = 0, and so free = (I - P) columns.
+    """
+    columns, bias = _columns(member)
+    free = 2 * columns - data.sharing @ columns
+    return np.concatenate([free, bias[None]])
 
 
 def _solve(
-    data: Design, targets: NDArray[np.int8], weights: NDArray[np.float32]
+    data: Design,
+    targets: NDArray[np.int8],
+    weights: NDArray[np.float32],
+    *,
+    start: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    rate = priors(targets)
-    start = np.zeros((data.rows.shape[1] + 1, targets.shape[1]), dtype=np.float32)
-    start[-1] = np.log(rate / (1 - rate))
-    objective = _Objective(data, (targets == 1).astype(np.float32), weights)
-    parameters = minimise(objective, start, n_iterations=N_ITERATIONS, n_pairs=N_PAIRS)
+    begin = _at_base_rate(data, targets) if start is None else start
+    anchor = np.float32(0.0) if start is None else start[:-1]
+    objective = _Objective(data, (targets == 1).astype(np.float32), weights, anchor=anchor)
+    n_iterations = N_ITERATIONS if start is None else N_FURTHER_ITERATIONS
+    parameters = minimise(objective, begin, n_iterations=n_iterations, n_pairs=N_PAIRS)
     return parameters[:-1], parameters[-1]
 
 
-class _Objective:
-    """Weighted log loss of each class plus its penalty, with the gradient."""
+def _at_base_rate(data: Design, targets: NDArray[np.int8]) -> NDArray[np.float32]:
+    rate = priors(targets)
+    start = np.zeros((data.rows.shape[1] + 1, targets.shape[1]), dtype=np.float32)
+    start[-1] = np.log(rate / (1 - rate))
+    return start
 
-    def __init__(self, data: Design, positive: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+
+class _Objective:
+    """Weighted log loss of each class plus the penalty on its distance to the anchor, with the gradient."""
+
+    def __init__(
+        self,
+        data: Design,
+        positive: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        *,
+        anchor: NDArray[np.float32] | np.float32,
+    ) -> None:
+        self._anchor = anchor
         self._rows, self._sharing = data.rows, data.sharing
         self._rows_back, self._sharing_back = data.rows.T.tocsr(), data.sharing.T.tocsr()
         self._positive, self._weights = positive, weights
@@ -141,9 +190,10 @@ class _Objective:
         loss = self._weights * (np.log1p(tail) + np.maximum(logits, 0) - self._positive * logits)
         error = self._weights * (np.where(logits >= 0, 1.0, tail) / (1 + tail) - self._positive)
         gradient = np.empty_like(parameters)
-        gradient[:-1] = self._sharing_back @ (self._rows_back @ error) + np.float32(PENALTY) * free
+        moved = free - self._anchor
+        gradient[:-1] = self._sharing_back @ (self._rows_back @ error) + np.float32(PENALTY) * moved
         gradient[-1] = error.sum(axis=0)
-        penalty = 0.5 * PENALTY * np.square(free).sum(axis=0, dtype=np.float64)
+        penalty = 0.5 * PENALTY * np.square(moved).sum(axis=0, dtype=np.float64)
         return loss.sum(axis=0, dtype=np.float64) + penalty, gradient
 
 
