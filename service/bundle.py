@@ -28,6 +28,7 @@ MANIFEST = "manifest.json"
 GRAPH = "ensemble.onnx"
 ENCODING = "encoding.json"
 GOLDEN = "golden.npz"
+NO_DIGEST = "0" * 64
 GOLDEN_TOLERANCE = 1e-4  # another processor may round differently; a damaged weight is off by far more
 
 
@@ -87,6 +88,9 @@ class Manifest(Frozen):
     provenance: dict[str, Any] = Field(default_factory=dict)
     example: dict[str, Any]  # a product as a feed has it, for the docs page; without an image
     files: dict[str, FileDigest]
+    digest: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$"
+    )  # SHA-256 of this file with noughts in its place
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,7 @@ def write_bundle(directory: Path, manifest: Mapping[str, Any], *, files: Mapping
     directory.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (directory / name).write_bytes(content)
-    (directory / MANIFEST).write_text(complete.model_dump_json(indent=1))
-    return complete
+    return _write_manifest(directory, complete)
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -139,11 +142,14 @@ def read_manifest(directory: Path) -> Manifest:
     """
     try:
         content = _read(directory, MANIFEST)
-        return Manifest.model_validate_json(content)
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise BundleRefused(f"{MANIFEST} is not valid at {where}: {first['msg']}; train or import it anew") from error
+    if manifest.digest is not None and _digest_without_itself(content, manifest.digest) != manifest.digest:
+        raise BundleRefused(f"{MANIFEST} is not as it was written; train or import it anew")
+    return manifest
 
 
 def read_bundle(directory: Path) -> Bundle:
@@ -182,6 +188,17 @@ def verified_content(directory: Path, name: str, manifest: Manifest) -> bytes:
     if digest(content) != expected:
         raise BundleRefused(f"{directory.name}: {name} is not the file the manifest names (SHA-256 or size differs)")
     return content
+
+
+def _write_manifest(directory: Path, manifest: Manifest) -> Manifest:
+    blank = manifest.model_copy(update={"digest": NO_DIGEST}).model_dump_json(indent=1).encode()
+    sealed = manifest.model_copy(update={"digest": hashlib.sha256(blank).hexdigest()})
+    (directory / MANIFEST).write_bytes(sealed.model_dump_json(indent=1).encode())
+    return sealed
+
+
+def _digest_without_itself(content: bytes, digest: str) -> str:
+    return hashlib.sha256(content.replace(digest.encode(), NO_DIGEST.encode())).hexdigest()
 
 
 def _read(directory: Path, name: str) -> bytes:

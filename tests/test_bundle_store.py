@@ -98,6 +98,7 @@ def with_another_file(directory: Path, name: str, content: bytes, *, said: bytes
     write_tiny_bundle(directory)
     manifest = json.loads((directory / MANIFEST).read_text())
     manifest["files"][name] = digest(said).model_dump()
+    del manifest["digest"]  # of the manifest as it was
     (directory / MANIFEST).write_text(json.dumps(manifest))
     (directory / name).write_bytes(content)
     return directory
@@ -175,3 +176,12 @@ def test_bentoml_lists_exports_and_imports_our_bundles(
     imported = BundleStore(tmp_path / "elsewhere")
     assert imported.promote("tiny-1") is None
     assert read_manifest(imported.load()) == read_manifest(tiny_bundle)
+
+
+def test_a_manifest_that_differs_in_one_digit_is_refused(tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "tiny")
+    path = tmp_path / "tiny" / MANIFEST
+    path.write_text(path.read_text().replace("0.4,", "0.5,", 1))  # a threshold, of which no golden batch tells
+
+    with pytest.raises(BundleRefused, match=r"manifest\.json is not as it was written"):
+        read_bundle(tmp_path / "tiny")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from threading import Event
 from typing import Any
 
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from benchmarks.damaged_bundles import damaged_promotions
 from service.bundle import GRAPH
 from service.bundle_store import BundleStore
 from service.classifier import Classifier
@@ -156,6 +158,14 @@ def test_a_damaged_bundle_without_one_before_it_leaves_the_worker_alive_and_not_
     with serving(tmp_path / "bentoml") as backend:
         assert backend.client.post("/classify", json={"products": [EXAMPLE]}).status_code == 503
         assert backend.number("winnow_bundle_swaps_total", outcome="fell_back") == 0
+
+
+def test_three_hundred_damaged_bundles_are_refused_while_the_old_one_serves(tmp_path: Path) -> None:
+    store = moved_to(tmp_path, "tiny-1")
+
+    claims = damaged_promotions(store, n_damaged=300, rng=Random(1))
+
+    assert [claim.sentence for claim in claims if not claim.holds] == []
 
 
 def moved_to(directory: Path, *versions: str) -> BundleStore:

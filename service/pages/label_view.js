@@ -35,19 +35,14 @@ export function drawBar(session, waiting) {
   const parts = [`${session.nTasks} done`, `${session.nAnswers} ${session.nAnswers === 1 ? "answer" : "answers"}`];
   if (rate !== null) parts.push(`${Math.round(rate)} a minute`);
   if (waiting !== null) parts.push(`${waiting.toLocaleString("en")} waiting`);
+  element("count").replaceChildren(...parts.map((part) => make("span", { textContent: part })));
   const left = session.tasks.length;
-  element("count").replaceChildren(...parts.map(countPart));
   element("progress").value = session.batch ? (session.batch - left) / session.batch : 0;
   const unsent = session.outbox.length;
   element("unsent").hidden = unsent < 2 && !session.stuck;
   element("unsent").textContent = `${unsent} not sent yet`;
   element("blind").setAttribute("aria-pressed", session.blind);
   element("undo").disabled = session.steps.length === 0;
-}
-
-function countPart(part) {
-  const [number, ...unit] = part.split(" ");
-  return make("span", {}, make("b", { textContent: number }), ` ${unit.join(" ")}`);
 }
 
 export function drawProduct(task, fields) {
@@ -107,25 +102,24 @@ function factTable(product, shownElsewhere, fields) {
     make("dt", { textContent: words(column) }),
     make("dd", { textContent: Array.isArray(value) ? value.join(", ") : String(value) }),
   ]);
-  return make("dl", { className: "fields" }, ...cells.flatMap((pair) => [...pair, " "])); // lines may break there
+  return make("dl", { className: "fields" }, ...cells.flat());
 }
 
-export function drawQuestions(session, choose, thresholds) {
+export function drawQuestions(session, choose) {
   const open = session.nOpen;
   element("lead").textContent = open
     ? `Is this product …? ${open === 1 ? "One question" : `${open} questions`} left`
     : "All answered: Enter sends";
   element("questions").replaceChildren(
-    ...session.questions.map((question, index) => drawQuestion(session, question, index, choose, thresholds)),
+    ...session.questions.map((question, index) => drawQuestion(session, question, index, choose)),
   );
   element("send").classList.toggle("ready", open === 0);
-  element("thumbs").classList.toggle("ready", open === 0);
   element("send").disabled = Object.keys(session.current.answers).length === 0;
   const marked = element("questions").children[session.marked];
   marked?.scrollIntoView({ block: "nearest" });
 }
 
-function drawQuestion(session, question, index, choose, thresholds) {
+function drawQuestion(session, question, index, choose) {
   const given = session.current.answers[question.class];
   const isMarked = index === session.marked;
   const buttons = Object.entries(ANSWERS).map(([value, label]) => {
@@ -141,7 +135,7 @@ function drawQuestion(session, question, index, choose, thresholds) {
   const row = make(
     "li",
     { className: `question ${isMarked ? "marked" : ""} ${given ? `given ${given}` : ""}`, "data-class": question.class },
-    make("div", { className: "asked" }, make("b", { textContent: words(question.class), title: question.class }), opinion(session, question, thresholds)),
+    make("div", { className: "asked" }, make("b", { textContent: words(question.class), title: question.class }), opinion(session, question)),
     make("div", { className: "answers", role: "group", "aria-label": words(question.class) }, ...buttons),
   );
   if (isMarked) row.setAttribute("aria-current", "true");
@@ -149,24 +143,14 @@ function drawQuestion(session, question, index, choose, thresholds) {
   return row;
 }
 
-export const reasonChip = (reason) =>
-  make("span", { className: `reason ${reason.replaceAll(" ", "-")}`, textContent: reason, title: REASONS[reason] || "" });
-
-function opinion(session, { class: name, reason, probability }, thresholds) {
+function opinion(session, { reason, probability }) {
   if (session.blind) return null;
-  const chip = reasonChip(reason);
+  const chip = make("span", { className: "reason", textContent: reason, title: REASONS[reason] || "" });
   if (probability === null) return make("span", { className: "opinion" }, chip);
   const percent = `${Math.round(probability * 100)} %`;
   const filled = make("span");
   filled.style.width = `${probability * 100}%`;
-  const threshold = thresholds[name];
-  const yesFrom = threshold === undefined ? "" : `; yes from ${Math.round(threshold * 100)} %`;
-  const meter = make("span", { className: "meter", title: `The model says ${percent}${yesFrom}`, "aria-hidden": "true" }, filled);
-  if (threshold !== undefined) {
-    const mark = make("i");
-    mark.style.left = `${threshold * 100}%`;
-    meter.append(mark);
-  }
+  const meter = make("span", { className: "meter", title: `The model says ${percent}`, "aria-hidden": "true" }, filled);
   const said = make("span", { className: "said" }, meter, make("span", { textContent: percent }));
   return make("span", { className: "opinion" }, chip, said);
 }
