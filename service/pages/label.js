@@ -2,7 +2,7 @@
 
 import * as client from "./label_client.js";
 import { newKey, Session } from "./label_session.js";
-import { drawBar, drawProduct, drawQuestions, element, make, REASONS, show, SKIP_REASONS, toast, words } from "./label_view.js";
+import { drawBar, drawProduct, drawQuestions, element, make, reasonChip, REASONS, show, SKIP_REASONS, toast, words } from "./label_view.js";
 
 const N_TASKS = 10; // a lease: few enough to give back, many enough not to wait
 const N_AHEAD = 3; // lease again when so few are left
@@ -13,6 +13,7 @@ const NAME = "winnow-annotator";
 let session = null;
 let fields = null;
 let classes = [];
+let thresholds = {}; // class: probability from which the model says yes
 let waiting = null; // tasks in the queue
 let leasing = false;
 let exhausted = false;
@@ -35,7 +36,8 @@ async function boot() {
   else await welcome();
 }
 
-function setModel({ fields: servedFields, taxonomy }) {
+function setModel({ fields: servedFields, taxonomy, thresholds: served }) {
+  thresholds = served;
   fields = servedFields;
   classes = taxonomy.classes;
   delete element("product").dataset.task;
@@ -151,7 +153,7 @@ function draw() {
   }
   show("work");
   drawProduct(session.current.task, fields);
-  drawQuestions(session, choose);
+  drawQuestions(session, choose, thresholds);
 }
 
 function choose(index, value) {
@@ -335,14 +337,18 @@ function wire() {
     });
   }
   for (const button of element("thumbs").children) {
-    button.addEventListener("click", () => { button.blur(); answer(button.dataset.answer); });
+    button.addEventListener("click", () => {
+      button.blur();
+      if (button.dataset.answer) answer(button.dataset.answer);
+      else send();
+    });
   }
   element("filter").addEventListener("input", drawClasses);
   element("filter").addEventListener("keydown", (event) => {
     if (event.key === "Enter") element("classes").querySelector("button.yes")?.click();
   });
   element("reasons").append(...Object.entries(REASONS).flatMap(([reason, why]) => [
-    make("dt", {}, make("span", { className: "reason", textContent: reason })), make("dd", { textContent: why }),
+    make("dt", {}, reasonChip(reason)), make("dd", { textContent: why }),
   ]));
   element("skip-reasons").append(...SKIP_REASONS.map((reason, index) => {
     const button = make("button", { type: "button", className: "secondary" }, make("kbd", { textContent: index + 1 }), ` ${reason}`);

@@ -35,14 +35,19 @@ export function drawBar(session, waiting) {
   const parts = [`${session.nTasks} done`, `${session.nAnswers} ${session.nAnswers === 1 ? "answer" : "answers"}`];
   if (rate !== null) parts.push(`${Math.round(rate)} a minute`);
   if (waiting !== null) parts.push(`${waiting.toLocaleString("en")} waiting`);
-  element("count").replaceChildren(...parts.map((part) => make("span", { textContent: part })));
   const left = session.tasks.length;
+  element("count").replaceChildren(...parts.map(countPart));
   element("progress").value = session.batch ? (session.batch - left) / session.batch : 0;
   const unsent = session.outbox.length;
   element("unsent").hidden = unsent < 2 && !session.stuck;
   element("unsent").textContent = `${unsent} not sent yet`;
   element("blind").setAttribute("aria-pressed", session.blind);
   element("undo").disabled = session.steps.length === 0;
+}
+
+function countPart(part) {
+  const [number, ...unit] = part.split(" ");
+  return make("span", {}, make("b", { textContent: number }), ` ${unit.join(" ")}`);
 }
 
 export function drawProduct(task, fields) {
@@ -102,24 +107,25 @@ function factTable(product, shownElsewhere, fields) {
     make("dt", { textContent: words(column) }),
     make("dd", { textContent: Array.isArray(value) ? value.join(", ") : String(value) }),
   ]);
-  return make("dl", { className: "fields" }, ...cells.flat());
+  return make("dl", { className: "fields" }, ...cells.flatMap((pair) => [...pair, " "])); // lines may break there
 }
 
-export function drawQuestions(session, choose) {
+export function drawQuestions(session, choose, thresholds) {
   const open = session.nOpen;
   element("lead").textContent = open
     ? `Is this product …? ${open === 1 ? "One question" : `${open} questions`} left`
     : "All answered: Enter sends";
   element("questions").replaceChildren(
-    ...session.questions.map((question, index) => drawQuestion(session, question, index, choose)),
+    ...session.questions.map((question, index) => drawQuestion(session, question, index, choose, thresholds)),
   );
   element("send").classList.toggle("ready", open === 0);
+  element("thumbs").classList.toggle("ready", open === 0);
   element("send").disabled = Object.keys(session.current.answers).length === 0;
   const marked = element("questions").children[session.marked];
   marked?.scrollIntoView({ block: "nearest" });
 }
 
-function drawQuestion(session, question, index, choose) {
+function drawQuestion(session, question, index, choose, thresholds) {
   const given = session.current.answers[question.class];
   const isMarked = index === session.marked;
   const buttons = Object.entries(ANSWERS).map(([value, label]) => {
@@ -135,7 +141,7 @@ function drawQuestion(session, question, index, choose) {
   const row = make(
     "li",
     { className: `question ${isMarked ? "marked" : ""} ${given ? `given ${given}` : ""}`, "data-class": question.class },
-    make("div", { className: "asked" }, make("b", { textContent: words(question.class), title: question.class }), opinion(session, question)),
+    make("div", { className: "asked" }, make("b", { textContent: words(question.class), title: question.class }), opinion(session, question, thresholds)),
     make("div", { className: "answers", role: "group", "aria-label": words(question.class) }, ...buttons),
   );
   if (isMarked) row.setAttribute("aria-current", "true");
@@ -143,14 +149,24 @@ function drawQuestion(session, question, index, choose) {
   return row;
 }
 
-function opinion(session, { reason, probability }) {
+export const reasonChip = (reason) =>
+  make("span", { className: `reason ${reason.replaceAll(" ", "-")}`, textContent: reason, title: REASONS[reason] || "" });
+
+function opinion(session, { class: name, reason, probability }, thresholds) {
   if (session.blind) return null;
-  const chip = make("span", { className: "reason", textContent: reason, title: REASONS[reason] || "" });
+  const chip = reasonChip(reason);
   if (probability === null) return make("span", { className: "opinion" }, chip);
   const percent = `${Math.round(probability * 100)} %`;
   const filled = make("span");
   filled.style.width = `${probability * 100}%`;
-  const meter = make("span", { className: "meter", title: `The model says ${percent}`, "aria-hidden": "true" }, filled);
+  const threshold = thresholds[name];
+  const yesFrom = threshold === undefined ? "" : `; yes from ${Math.round(threshold * 100)} %`;
+  const meter = make("span", { className: "meter", title: `The model says ${percent}${yesFrom}`, "aria-hidden": "true" }, filled);
+  if (threshold !== undefined) {
+    const mark = make("i");
+    mark.style.left = `${threshold * 100}%`;
+    meter.append(mark);
+  }
   const said = make("span", { className: "said" }, meter, make("span", { textContent: percent }));
   return make("span", { className: "opinion" }, chip, said);
 }

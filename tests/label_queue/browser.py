@@ -109,6 +109,9 @@ class LabellingPage:
     def row_texts(self) -> list[str]:
         return self._of_rows("row.innerText")
 
+    def meter_titles(self) -> list[str]:
+        return self._of_rows("row.querySelector('.meter')?.title || ''")
+
     def marked(self) -> list[str]:
         return [name for name in self._of_rows("row.matches('.marked') && row.dataset.class") if name]
 

@@ -113,8 +113,11 @@ def test_each_question_says_why_it_is_asked_and_what_the_model_thinks_unless_bli
     page.sign_in()
     seeing = page.row_texts()[0]
 
+    page.until(lambda: "50 %" in page.meter_titles()[0])
+    meters = page.meter_titles()
     page.press("b")
 
+    assert meters[0] == "The model says 48 %; yes from 50 %"
     assert "doubt" in seeing
     assert "48 %" in seeing
     assert page.row_texts()[0].split() == ["black", "Yes", "Y", "No", "N", "Unsure", "U"]
@@ -244,7 +247,8 @@ def test_it_works_on_a_phone_by_thumb(page: LabellingPage, page_queue: LabelQueu
         for said in ("yes", "no", "unsure"):
             page.driver.find_element(By.CSS_SELECTOR, f"#thumbs .{said}").click()
         wide = page.driver.execute_script("return document.documentElement.scrollWidth > innerWidth")
-        page.element("send").click()
+        page.until(lambda: page.showing("thumb-send"))
+        page.element("thumb-send").click()
         page.until(lambda: len(stored(page_queue)) == 3)
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
