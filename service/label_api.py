@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from service.annotator_error import AnnotatorError, annotator_errors
 from service.bundle import Manifest
 from service.classify_api import check_media_type
+from service.errors import InvalidRequest
 from service.label_queue.reading import Filters
 from service.label_queue.rows import Lease, Page, Question, Stats, Submission, Task
 from service.label_queue.store import LabelQueue
@@ -86,6 +87,8 @@ class LabelApi:
         page = await self._run(
             lambda: self._queue.look(filters, limit=query.limit, cursor=query.cursor, now=self._now())
         )
+        if not page.tasks:
+            self._check_class(query.class_name)
         if query.format == "json":
             return _json({"tasks": [_task(task) for task in page.tasks], "next_cursor": page.next_cursor})
         return self._other_format(request, page, query)
@@ -156,6 +159,12 @@ class LabelApi:
     async def _run(self, call: Callable[[], Result]) -> Result:
         """Wait for the store in a thread; a client that goes away does not cut a transaction short."""
         return await to_thread.run_sync(call, limiter=self._threads)
+
+    def _check_class(self, name: str | None) -> None:
+        """Tell an empty queue from a class that is misspelt; one that only older bundles knew may still have tasks."""
+        manifest = self._served()
+        if name is not None and manifest is not None and name not in manifest.taxonomy.classes:
+            raise InvalidRequest("no task asks about this class, and it is none of the served ones", field="class")
 
     def _other_format(self, request: Request, page: Page, query: LookQuery) -> Response:
         headers, links = {}, []

@@ -117,7 +117,7 @@ def read_json(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
-        raise _invalid(error) from error
+        raise _invalid(error, model) from error
 
 
 def read_texts(model: type[Model], texts: Mapping[str, str]) -> Model:
@@ -131,15 +131,18 @@ def read_texts(model: type[Model], texts: Mapping[str, str]) -> Model:
     try:
         return model.model_validate(texts)
     except ValidationError as error:
-        raise _invalid(error) from error
+        raise _invalid(error, model) from error
 
 
-def _invalid(error: ValidationError) -> InvalidRequest:
+def _invalid(error: ValidationError, model: type[BaseModel]) -> InvalidRequest:
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = _path(first)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "there is a name that is not known here"
+        if len(first["loc"]) == 1:
+            known = (field.alias or name for name, field in model.model_fields.items())
+            message += f"; known are {', '.join(known)}"
     if first["type"] == "json_invalid":
         message = "the body is no JSON"
     return InvalidRequest(f"{field}: {message}" if field else message, field=field)

@@ -152,6 +152,23 @@ def test_filters_narrow_a_look(client: TestClient, queue: LabelQueue) -> None:
     assert [task["task_id"] for task in by_class] == [task["task_id"] for task in by_score] == ["t3"]
 
 
+def test_a_class_that_is_misspelt_is_told_from_one_that_nobody_asks_about(client: TestClient) -> None:
+    served, asked_before, misspelt = (
+        client.get("/label-queue", params={"class": name}) for name in ("sale", "kids", "blakc")
+    )
+
+    assert (served.status_code, served.json()["tasks"]) == (200, [])
+    assert len(asked_before.json()["tasks"]) == 2  # in no served taxonomy, but older bundles asked
+    assert (misspelt.status_code, misspelt.json()["errors"][0]["field"]) == (422, "class")
+
+
+def test_a_name_that_is_not_known_is_answered_with_those_that_are(client: TestClient) -> None:
+    problem = client.get("/label-queue", params={"klass": "black"}).json()
+
+    assert problem["detail"].endswith("known are limit, cursor, class, state, min_score, min_age_seconds, format")
+    assert "klass" not in str(problem)
+
+
 def test_extending_and_releasing_answer_what_they_did(client: TestClient, clock: Clock) -> None:
     token = lease(client)["lease_token"]
     clock.now = NOON + LEASE / 2
