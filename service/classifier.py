@@ -17,66 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.acquisition.intake import ServedBundle
-from service.acquisition.scores import Scores, score, summary
+from service.acquisition.scores import score
 from service.batcher import Batcher
 from service.bundle import Manifest, read_bundle
 from service.cohort_keeper import CohortKeeper
-from service.contracts import Predictions, Product
+from service.contracts import Product
 from service.ensemble import Ensemble
 from service.errors import NoBundle, UnreadableImage
 from service.features.encoder import EncodedProduct, Encoder, collate
 from service.features.image import decode_image
 from service.metrics import Metrics
-from service.traffic import N_RECORDS, Seen, TrafficWatch
-
-DECIMALS = 7  # of a number in an answer: finer than the agreement of two processors
+from service.scored import Scored, scored_batch
+from service.traffic import N_RECORDS, TrafficWatch
 
 Pixels = NDArray[np.uint8]
 Posted = tuple[EncodedProduct, Mapping[str, Any]]  # a product as the graph takes it, and as it came
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What is said about some products.
-
-    Parameters
-    ----------
-    predictions : of the ensemble
-    scores : per product and class, in bits
-    positive : (n_products, n_classes), bool, probability at or above the class's threshold
-    probabilities : (n_products, n_classes), as they are answered, rounded
-    uncertainty, disagreement : (n_products,), in bits, each the highest of its classes, rounded
-    """
-
-    predictions: Predictions
-    scores: Scores
-    positive: NDArray[np.bool_]
-    probabilities: NDArray[np.float64]
-    uncertainty: NDArray[np.float64]
-    disagreement: NDArray[np.float64]
-
-    def seen(self, records: Sequence[Mapping[str, Any]]) -> Seen:
-        """What the traffic's numbers need of it, with some of the products as they came."""
-        present = self.predictions.present
-        probabilities = self.predictions.probabilities
-        return Seen(probabilities, self.positive, self.uncertainty, self.disagreement, present, records)
-
-    def rows(self, start: int, stop: int) -> Scored:
-        """The part for the products from `start` up to, not including, `stop`."""
-        part, predictions, scores = slice(start, stop), self.predictions, self.scores
-        return Scored(
-            predictions=Predictions(
-                probabilities=predictions.probabilities[part],
-                member_probabilities=predictions.member_probabilities[part],
-                present=predictions.present[part],
-                embedding=predictions.embedding[part],
-            ),
-            scores=Scores(scores.uncertainty[part], scores.disagreement[part], scores.doubt[part]),
-            positive=self.positive[part],
-            probabilities=self.probabilities[part],
-            uncertainty=self.uncertainty[part],
-            disagreement=self.disagreement[part],
-        )
 
 
 class Served:
@@ -106,9 +61,11 @@ class Served:
             self._run,
             max_batch_size=batch_size,
             executor=inference,
-            on_wait=lambda seconds: metrics.stage("wait", seconds),
+            on_wait=lambda seconds: metrics.batch_stage("wait", seconds),
         )
         self._ensemble = Ensemble(bundle)
+        self._classes = bundle.manifest.taxonomy.classes
+        self._members = [member.name for member in bundle.manifest.members]
         self._thresholds = np.asarray(bundle.manifest.thresholds, dtype=np.float64)
         self._member_weights = np.asarray([member.weights for member in bundle.manifest.members], dtype=np.float64)
         self._metrics = metrics
@@ -125,7 +82,7 @@ class Served:
         started = perf_counter()
         predictions = self._ensemble.predict(collate([encoded for encoded, _ in products]))
         inferred = perf_counter()
-        self._metrics.stage("infer", inferred - started)
+        self._metrics.batch_stage("infer", inferred - started)
         scores = score(
             probabilities=predictions.probabilities,
             member_probabilities=predictions.member_probabilities,
@@ -133,7 +90,7 @@ class Served:
             thresholds=self._thresholds,
             member_weights=self._member_weights,
         )
-        self._metrics.stage("score", perf_counter() - inferred)
+        self._metrics.batch_stage("score", perf_counter() - inferred)
         self._metrics.batch(len(products), perf_counter() - started)
         if self._keeper is not None:
             self._keeper.take(
@@ -143,26 +100,15 @@ class Served:
                 predictions=predictions,
                 scores=scores,
             )
-        scored = Scored(
-            predictions=predictions,
-            scores=scores,
-            positive=predictions.probabilities >= self._thresholds,
-            probabilities=rounded(predictions.probabilities),
-            uncertainty=rounded(summary(scores.uncertainty)),
-            disagreement=rounded(summary(scores.disagreement)),
+        batch = scored_batch(
+            predictions, scores, thresholds=self._thresholds, classes=self._classes, members=self._members
         )
-        self._traffic.take(scored.seen([record for _, record in products[:N_RECORDS]]))
-        return scored
+        self._traffic.take(batch.seen([record for _, record in products[:N_RECORDS]]))
+        return Scored(batch, 0, len(products))
 
     def publish(self) -> None:
         """Count what was classified since the last time; to be called from the thread that runs the batches."""
         self._traffic.publish()
-
-
-def rounded(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Numbers as they are answered: short when written, and no less exact than they are."""
-    exact: NDArray[np.float64] = values.astype(np.float64)
-    return exact.round(DECIMALS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from pydantic_core import to_json
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
-from service.classifier import Classification, Classifier, Scored, Served, rounded
+from service.classifier import Classification, Classifier, Served
 from service.errors import RequestRefused, WinnowError
 from service.guards import whole_body
 from service.image_urls import ImageUrls
 from service.problems import winnow_problem
 from service.product_reader import PostedProduct, ProductReader
+from service.scored import Scored, rounded
 
 DETAILS = ("members", "classes", "embedding")
 JSON_HEADER = (b"content-type", b"application/json")
@@ -54,16 +55,26 @@ class ClassifyApi:
         body = await whole_body(receive)  # within its limits, by `service.guards`
         served = self._classifier.served
         posted = self._reader_of(served).read(body)
-        async with self._images.filled(posted) as filled:
-            classification = await self._classifier.classify(
-                served, [entry.product for entry in filled.posted], [entry.record for entry in posted]
-            )
-        faults = {**filled.missing, **classification.unreadable}
+        classification, faults = await self._classified(served, posted)
+        warnings = self._warnings(posted, faults, served) if faults else {}
         answer = {
             "model_version": served.manifest.version,
-            "results": list(results(posted, classification, details, self._warnings(posted, faults, served))),
+            "results": list(results(posted, classification, details, warnings)),
         }
         return to_json(answer)
+
+    async def _classified(
+        self, served: Served, posted: Sequence[PostedProduct]
+    ) -> tuple[Classification, Mapping[int, str]]:
+        """What is said of the products, and what is wrong with the images of some, by position."""
+        records = [entry.record for entry in posted]
+        if all(entry.image_url is None for entry in posted):
+            classification = await self._classifier.classify(served, [entry.product for entry in posted], records)
+            return classification, classification.unreadable
+        async with self._images.filled(posted) as filled:
+            products = [entry.product for entry in filled.posted]
+            classification = await self._classifier.classify(served, products, records)
+        return classification, {**filled.missing, **classification.unreadable}
 
     def _warnings(
         self, posted: Sequence[PostedProduct], faults: Mapping[int, str], served: Served
@@ -134,49 +145,34 @@ def results(
     warnings: Mapping[int, dict[str, Any]],
 ) -> Iterator[dict[str, Any]]:
     """One result a product, in the order in which they came, with what is to be said of its image."""
-    manifest = classification.served.manifest
     start = 0
     for part in classification.parts:
-        for row, result in enumerate(_part_results(part, manifest.taxonomy.classes, classification.served)):
-            index = start + row
-            answer = {"product_id": posted[index].product.product_id, **result}
+        for index, said in enumerate(part.answers, start):
+            answer = {"product_id": posted[index].product.product_id, **said}
             if index in warnings:
                 answer["warnings"] = [warnings[index]]
             if details:
-                answer |= _details(part, row, classification.served, details)
+                answer |= _details(part, index - start, classification.served, details)
             yield answer
-        start += len(part.positive)
-
-
-def _part_results(part: Scored, classes: Sequence[str], served: Served) -> Iterator[dict[str, Any]]:
-    uncertainty, disagreement = part.uncertainty.tolist(), part.disagreement.tolist()
-    positive, present = part.positive.tolist(), part.predictions.present.tolist()
-    members = [member.name for member in served.manifest.members]
-    for row, values in enumerate(part.probabilities.tolist()):
-        yield {
-            "probabilities": dict(zip(classes, values, strict=True)),
-            "positive": [name for name, is_positive in zip(classes, positive[row], strict=True) if is_positive],
-            "uncertainty": uncertainty[row],
-            "disagreement": disagreement[row],
-            "abstained": [name for name, is_present in zip(members, present[row], strict=True) if not is_present],
-        }
+        start = index + 1
 
 
 def _details(part: Scored, row: int, served: Served, details: frozenset[str]) -> dict[str, Any]:
     classes = served.manifest.taxonomy.classes
+    predictions, scores = part.predictions, part.scores
     answer: dict[str, Any] = {}
     if "members" in details:
-        present = part.predictions.present[row].tolist()
-        by_member = rounded(part.predictions.member_probabilities[row]).tolist()
+        present = predictions.present[row].tolist()
+        by_member = rounded(predictions.member_probabilities[row]).tolist()
         answer["members"] = {
             member.name: dict(zip(classes, by_member[index], strict=True)) if present[index] else None
             for index, member in enumerate(served.manifest.members)
         }
     if "classes" in details:
-        unsure, split = rounded(part.scores.uncertainty[row]).tolist(), rounded(part.scores.disagreement[row]).tolist()
+        unsure, split = rounded(scores.uncertainty[row]).tolist(), rounded(scores.disagreement[row]).tolist()
         answer["classes"] = {
             name: {"uncertainty": unsure[index], "disagreement": split[index]} for index, name in enumerate(classes)
         }
     if "embedding" in details:
-        answer["embedding"] = rounded(part.predictions.embedding[row]).tolist()
+        answer["embedding"] = rounded(predictions.embedding[row]).tolist()
     return answer

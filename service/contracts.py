@@ -36,6 +36,9 @@ class CategoricalField(Frozen):
         """Distinct, stripped values of one cell, which is None, a string, or a list of strings."""
         if cell is None:
             return ()
+        if isinstance(cell, str) and not (self.separator and self.separator in cell):  # so it is nearly always
+            value = cell.strip()
+            return (value,) if value else ()
         parts = cell if isinstance(cell, (list, tuple)) else self._split(str(cell))
         stripped = (str(part).strip() for part in parts if part is not None)
         return tuple(dict.fromkeys(part for part in stripped if part))
@@ -89,9 +92,9 @@ class FieldSpec(Frozen):
         """Arrange a record, whose values have the right types or are None, in the order of these fields."""
         return Product(
             product_id=str(record[self.id]),
-            texts=tuple(record.get(column) or "" for column in self.text),
-            categories=tuple(field.values(record.get(field.column)) for field in self.categorical),
-            numbers=tuple(_number(record.get(column)) for column in self.numerical),
+            texts=tuple([record.get(column) or "" for column in self.text]),
+            categories=tuple([field.values(record.get(field.column)) for field in self.categorical]),
+            numbers=tuple([_number(record.get(column)) for column in self.numerical]),
             image=image,
         )
 

@@ -17,9 +17,10 @@ from service.image_fetch import OUTCOMES as FETCH_OUTCOMES
 from service.image_fetch import Outcome as FetchOutcome
 from service.retrainings import OUTCOMES as RETRAINING_OUTCOMES
 from service.retrainings import Result
+from service.tally import Tally
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Counter, Gauge
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
     from service.annotator_error import AnnotatorError
     from service.drift import Kind
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from service.live_quality import LiveQuality
 
 Outcome = Literal["ok", "refused", "failed"]
-Stage = Literal["decode", "encode", "wait", "infer", "score"]
+RequestStage = Literal["decode", "encode"]
+BatchStage = Literal["wait", "infer", "score"]
 CohortOutcome = Literal["sealed", "dropped", "failed"]
 SwapOutcome = Literal["swapped", "refused", "fell_back"]
 TaskOutcome = Literal["written", "spilled", "dropped", "refused"]
@@ -47,6 +49,7 @@ class Metrics:
         from prometheus_client import REGISTRY, Counter, Gauge, Histogram  # noqa: PLC0415
 
         self.registry = registry or REGISTRY
+        self._tally = Tally()  # for what every request counts, in the event loop's thread
         self._requests = Counter(
             "winnow_requests_total", "Requests by route and outcome", ["route", "outcome"], registry=self.registry
         )
@@ -91,6 +94,10 @@ class Metrics:
             "winnow_stage_seconds", "Time in one stage: decode and encode a request, wait, infer and score a batch",
             ["stage"], buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
+        self._stages = {
+            stage: self._stage_seconds.labels(stage) for stage in (*get_args(RequestStage), *get_args(BatchStage))
+        }
+        self._series: dict[tuple[str, Outcome], tuple[Counter, Histogram]] = {}
         self._model_created = self._latest(
             "winnow_model_created_timestamp_seconds", "When the bundle that is served was made"
         )
@@ -213,15 +220,19 @@ class Metrics:
 
     def entered(self) -> None:
         """Count a request in."""
-        self._in_flight.inc()
+        self._tally.count(self._in_flight, +1)
 
     def left(self) -> None:
         """Count a request out."""
-        self._in_flight.dec()
+        self._tally.count(self._in_flight, -1)
 
-    def stage(self, stage: Stage, seconds: float) -> None:
-        """Count the time of one stage."""
-        self._stage_seconds.labels(stage).observe(seconds)
+    def stage(self, stage: RequestStage, seconds: float) -> None:
+        """Count the time of one stage of a request."""
+        self._tally.observe(self._stages[stage], seconds)
+
+    def batch_stage(self, stage: BatchStage, seconds: float) -> None:
+        """Count the time of one stage of a batch; from any thread."""
+        self._stages[stage].observe(seconds)
 
     def classes(self, n_positive: Mapping[str, int], cumulated: Mapping[str, Mapping[str, int]]) -> None:
         """Count answers per class: those with yes, and those at or below each bound of the probability."""
@@ -314,8 +325,12 @@ class Metrics:
 
     def request(self, *, route: str, outcome: Outcome, seconds: float) -> None:
         """Count one answered request; `route` is a template, never a path as it came."""
-        self._requests.labels(route, outcome).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        series = self._series.get((route, outcome))
+        if series is None:  # looking it up by its labels costs as much as counting
+            series = self._requests.labels(route, outcome), self._request_seconds.labels(route)
+            self._series[route, outcome] = series
+        self._tally.count(series[0])
+        self._tally.observe(series[1], seconds)
 
     def refused(self, reason: Reason) -> None:
         """Count one request that the guards turned away, or whose client hung up before its body was complete."""
@@ -323,7 +338,7 @@ class Metrics:
 
     def classified(self, n_products: int, n_unreadable_images: int) -> None:
         """Count the products of one classify request."""
-        self._request_products.observe(n_products)
+        self._tally.observe(self._request_products, n_products)
         if n_unreadable_images:
             self._unreadable_images.inc(n_unreadable_images)
 

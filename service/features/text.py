@@ -6,10 +6,10 @@ al. 2017, arXiv:1607.04606). Which words are known is decided in `training`.
 
 from __future__ import annotations
 
-import itertools
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -38,7 +38,8 @@ class TextEncoding(Frozen):
 
 def words(text: str) -> list[str]:
     """Lower-case words of a text, compatibility forms (full width, ligatures) folded."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text[:MAX_CHARACTERS]).lower())
+    head = text[:MAX_CHARACTERS]
+    return _WORD.findall((head if head.isascii() else unicodedata.normalize("NFKC", head)).lower())
 
 
 def grams(word: str) -> Iterator[str]:
@@ -49,42 +50,57 @@ def grams(word: str) -> Iterator[str]:
             yield "#" + bounded[start : start + length]
 
 
+class _Word(NamedTuple):
+    """What is known of one word."""
+
+    token_id: int
+    bag_ids: tuple[int, ...]  # its own, or those of its n-grams
+    pair_ids: Mapping[str, int]  # by the word that follows
+
+
 class TextEncoder:
-    """Turns the text columns of a product into token ids and bag ids; keeps the ids of the words it has seen."""
+    """Turns the text columns of a product into token ids and bag ids; keeps what it knows of the words it has seen."""
 
     def __init__(self, encoding: TextEncoding) -> None:
         self._encoding = encoding
-        self._parts: dict[str, tuple[int, ...]] = {}
+        self._seen: dict[str, _Word] = {}
+        self._pairs: dict[str, dict[str, int]] = {}
+        for name, bag_id in encoding.bag.items():
+            first, space, second = name.partition(" ")
+            if space:
+                self._pairs.setdefault(first, {})[second] = bag_id
 
     def __call__(self, texts: Sequence[str]) -> tuple[list[int], list[int], list[float]]:
         """Token ids (at most n_tokens), bag ids, and bag values whose squares sum to at most 1."""
         token_ids: list[int] = []
-        bag: dict[int, float] = {}
-        for column_words in map(words, texts):
+        bag: list[int] = []
+        for text in texts:
+            column_words = words(text) if text else ()
             if column_words:
-                token_ids.extend((FIELD_BREAK, *(self._encoding.words.get(word, UNKNOWN) for word in column_words)))
-                self._count(column_words, bag)
-        norm = sum(value * value for value in bag.values()) ** 0.5 or 1.0
-        return token_ids[: self._encoding.n_tokens], list(bag), [value / norm for value in bag.values()]
+                self._add(column_words, token_ids, bag)
+        bag_ids = list(dict.fromkeys(bag))
+        value = 1.0 / (len(bag_ids) ** 0.5 or 1.0)
+        return token_ids[: self._encoding.n_tokens], bag_ids, [value] * len(bag_ids)
 
-    def _count(self, column_words: list[str], bag: dict[int, float]) -> None:
-        known = self._encoding.bag
+    def _add(self, column_words: Sequence[str], token_ids: list[int], bag: list[int]) -> None:
+        seen = self._seen
+        pair_ids: Mapping[str, int] = {}  # of the word before
+        pairs: list[int] = []
+        token_ids.append(FIELD_BREAK)
         for word in column_words:
-            parts = self._word_parts(word)
-            for part in parts:
-                bag[part] = 1.0
-        for pair in itertools.pairwise(column_words):
-            known_pair = known.get(" ".join(pair))
-            if known_pair is not None:
-                bag[known_pair] = 1.0
+            known = seen.get(word) or self._look_up(word)
+            token_ids.append(known.token_id)
+            bag += known.bag_ids
+            if word in pair_ids:
+                pairs.append(pair_ids[word])
+            pair_ids = known.pair_ids
+        bag += pairs
 
-    def _word_parts(self, word: str) -> tuple[int, ...]:
-        parts = self._parts.get(word)
-        if parts is None:
-            known = self._encoding.bag
-            whole = known.get(word)
-            names = grams(word) if whole is None else ()
-            parts = (whole,) if whole is not None else tuple({known[name] for name in names if name in known})
-            if len(self._parts) < WORD_CACHE_SIZE:
-                self._parts[word] = parts
-        return parts
+    def _look_up(self, word: str) -> _Word:
+        bag = self._encoding.bag
+        whole = bag.get(word)
+        bag_ids = (whole,) if whole is not None else tuple({bag[name] for name in grams(word) if name in bag})
+        known = _Word(self._encoding.words.get(word, UNKNOWN), bag_ids, self._pairs.get(word, {}))
+        if len(self._seen) < WORD_CACHE_SIZE:
+            self._seen[word] = known
+        return known
