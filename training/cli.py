@@ -41,10 +41,12 @@ from training.promote import rollback as move_pointer_back
 
 if TYPE_CHECKING:
     from training.gate import Verdict
+    from training.pretrained import ImageEncoder
     from training.retrain import Retraining
 
 DEMO_DIRECTORY = Path("data/demo")
 REPORTS = Path("reports")
+CACHE = Path("~/.cache/winnow")  # of image features; what is in it can be computed again
 GATE_SAYS_NO = 3  # exit status
 # Threads that wait for one another sleep: spinning, a training beside other work took three to six times as long.
 WAIT_POLICY = ("OMP_WAIT_POLICY", "PASSIVE")  # read when torch and LightGBM are loaded, which commands do later
@@ -70,6 +72,7 @@ Version = Annotated[
 ]
 Part = Literal["test", "stream"]
 Seed = Annotated[int, typer.Option(help="The same seed on the same data gives the same result.", min=0)]
+Pretrained = Annotated[bool, typer.Option(help="See images by the pretrained encoder, if winnow[images] is installed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 
 
@@ -94,6 +97,7 @@ def train(
         Literal["merchant", "truth"], typer.Option(help="Learn from the merchants' labels, or from the truth.")
     ] = "merchant",
     seed: Seed = 0,
+    pretrained: Pretrained = True,
     promote: Annotated[bool, typer.Option(help="Serve the new bundle at once.")] = True,
 ) -> None:
     """Train an ensemble on a catalogue's train part, keep it in the model store, and evaluate it on the test part.
@@ -103,7 +107,8 @@ def train(
     opened = open_catalogue(catalogue)
     if labels == "truth":
         opened = opened.with_truth("train")
-    version = _fit(opened, store=_store(), labels=labels, seed=seed)
+    images = _images(opened) if pretrained else None
+    version = _fit(opened, store=_store(), labels=labels, seed=seed, images=images)
     if opened.has("test"):
         _evaluate(_read(version), opened, part="test", report=None)
     if promote:
@@ -212,12 +217,12 @@ def retrain(
 
     training = TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
     options = RetrainOptions(judge_share, training, warm=None if cold else WarmOptions())
-    store = _store()
+    store, opened = _store(), open_catalogue(catalogue)
 
     def one() -> Retraining:
         with progress_bars() as progress, _queue() as queue:
             return run(
-                open_catalogue(catalogue), store=store, queue=queue, directory=_settings().home, options=options,
+                opened, images=_images(opened), store=store, queue=queue, directory=_settings().home, options=options,
                 now=datetime.now(UTC), progress=progress,
             )  # fmt: skip
 
@@ -418,7 +423,7 @@ def _first_bundle(catalogue: Catalogue, store: BundleStore, *, seed: int) -> Non
             store.promote(store.save(_store().load(current)))
             return
     messages.print(f"No bundle of {catalogue.name} is served here: training one first.")
-    store.promote(_fit(catalogue, store=store, labels="merchant", seed=seed))
+    store.promote(_fit(catalogue, store=store, labels="merchant", seed=seed, images=_images(catalogue)))
 
 
 def say_verdict(verdict: Verdict, document: dict[str, Any] | None, *, says_no: int = GATE_SAYS_NO) -> None:
@@ -435,14 +440,33 @@ def _read(version: str) -> Bundle:
     return read_bundle(_store().load(version))
 
 
-def _fit(catalogue: Catalogue, *, store: BundleStore, labels: Literal["merchant", "truth"], seed: int) -> str:
+def _images(catalogue: Catalogue) -> ImageEncoder | None:
+    """The pretrained image encoder, where the catalogue has images; what it would bring is said where it is not."""
+    from training.pretrained import find_encoder  # noqa: PLC0415  loads torch
+
+    if catalogue.fields.image is None:
+        return None
+    found = find_encoder(CACHE.expanduser())
+    if found is None:
+        messages.print("Images are seen by a small network trained here; winnow\\[images] brings a pretrained one.")
+    return found
+
+
+def _fit(
+    catalogue: Catalogue,
+    *,
+    store: BundleStore,
+    labels: Literal["merchant", "truth"],
+    seed: int,
+    images: ImageEncoder | None,
+) -> str:
     """Train into a temporary directory and keep the bundle once it is complete; return its version."""
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
     from training.fit import train as fit  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory(prefix="winnow-") as draft, progress_bars() as progress:
         options = TrainingOptions(seed=seed, labels=labels)
-        fit(catalogue, directory=Path(draft) / "bundle", options=options, progress=progress)
+        fit(catalogue, directory=Path(draft) / "bundle", options=options, images=images, progress=progress)
         return store.save(Path(draft) / "bundle")
 
 

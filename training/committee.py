@@ -27,25 +27,33 @@ KINDS: dict[str, MemberKind] = {
     "text_cnn": "convolutional",
     "text_rnn": "recurrent",
     "image_cnn": "convolutional",
+    "image_pretrained": "convolutional",
     "fused": "fused",
 }
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The products of a catalogue in the shapes that the members read; `take` selects rows of all of them."""
+    """The products of a catalogue in the shapes that the members read; `take` selects rows of all of them.
+
+    Parameters
+    ----------
+    image_features : (n_products, n_features), of a pretrained encoder; the products then hold no pixels
+    """
 
     encoding: Encoding
     modalities: tuple[Modality, ...]
     products: Sequence[EncodedProduct]
     designs: dict[str, Design]
     table: NDArray[np.float32]
+    image_features: NDArray[np.float16] | None = None
 
     def take(self, rows: NDArray[np.int64]) -> Prepared:
         """These rows alone."""
         designs = {name: data.take(rows) for name, data in self.designs.items()}
         products = [self.products[row] for row in rows]
-        return Prepared(self.encoding, self.modalities, products, designs, self.table[rows])
+        features = None if self.image_features is None else self.image_features[rows]
+        return Prepared(self.encoding, self.modalities, products, designs, self.table[rows], features)
 
     @property
     def has_table(self) -> bool:
@@ -106,11 +114,16 @@ class Committee:
 
     def logits(self, data: Prepared) -> NDArray[np.float32]:
         """What every member says, (n_products, n_members, n_classes)."""
-        by_member = self.quick.logits(data) | predict_joint(self.network, data.products)
+        by_member = self.quick.logits(data) | predict_joint(self.network, data.products, data.image_features)
         return np.stack([by_member[name] for name in self.members], axis=1)
 
 
-def prepare(products: Sequence[EncodedProduct], encoding: Encoding, modalities: tuple[Modality, ...]) -> Prepared:
+def prepare(
+    products: Sequence[EncodedProduct],
+    encoding: Encoding,
+    modalities: tuple[Modality, ...],
+    image_features: NDArray[np.float16] | None = None,
+) -> Prepared:
     """Arrange encoded products for every member."""
     tabular = "categorical" in modalities or "numerical" in modalities
     designs = {}
@@ -118,7 +131,8 @@ def prepare(products: Sequence[EncodedProduct], encoding: Encoding, modalities: 
         designs["text_linear"] = design(products, encoding, wide=False)
     if tabular:
         designs["wide_linear"] = design(products, encoding, wide=True)
-    return Prepared(encoding, modalities, products, designs, tree_features(products, encoding.categorical.n_ids))
+    table = tree_features(products, encoding.categorical.n_ids)
+    return Prepared(encoding, modalities, products, designs, table, image_features)
 
 
 def fit_quick(
@@ -155,12 +169,24 @@ def fit_network(
 ) -> tuple[JointNetwork, list[dict[str, float]]]:
     """Train the neural members jointly."""
     torch.manual_seed(seed)
+    network = network_for(data, n_classes=targets.shape[1], options=options)
+    curves = train_joint(
+        network, data.products, targets, weights, seed=seed, image_features=data.image_features, on_epoch=on_epoch
+    )
+    return network, curves
+
+
+def network_for(data: Prepared, *, n_classes: int, options: JointOptions) -> JointNetwork:
+    """An untrained network of the shape that these products ask for."""
+    features = data.image_features
     network = JointNetwork(
         data.encoding,
         data.modalities,
         n_numbers=len(data.products[0].numbers),
-        n_classes=targets.shape[1],
+        n_classes=n_classes,
         options=options,
+        n_image_features=0 if features is None else features.shape[1],
     )
-    curves = train_joint(network, data.products, targets, weights, seed=seed, on_epoch=on_epoch)
-    return network, curves
+    if features is not None:
+        network.image_pretrained.scale_to(torch.from_numpy(features.astype(np.float32)))
+    return network

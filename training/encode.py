@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contracts import FieldSpec, Product
+from service.contracts import MODALITIES, FieldSpec, Product
 from service.errors import UnreadableImage
 from service.features.categorical import NOT_READ, CategoricalEncoding
 from service.features.encoder import EncodedProduct, Encoder, Encoding
@@ -59,6 +60,24 @@ def encode_products(
         encoded.append(encoder.encode(product, _decoded(product, encoder.encoding.image_size)))
         if n_done % REPORT_EVERY == 0 or n_done == len(products):
             progress(n_done, len(products))
+    return encoded
+
+
+def encode_but_images(
+    products: Sequence[Product], encoder: Encoder, have_image: NDArray[np.bool_]
+) -> list[EncodedProduct]:
+    """Encode products without their pixels, whose features are known otherwise.
+
+    Parameters
+    ----------
+    have_image : (n_products,), which have one that can be decoded
+    """
+    column = MODALITIES.index("image")
+    encoded = []
+    for product, have in zip(products, have_image.tolist(), strict=True):
+        blind = encoder.encode(product, None)
+        present = (*blind.present[:column], have, *blind.present[column + 1 :])
+        encoded.append(replace(blind, present=present))
     return encoded
 
 

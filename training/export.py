@@ -16,7 +16,7 @@ from service.contracts import MODALITIES
 from service.ensemble import INPUTS, OUTPUTS
 from service.features.encoder import EncodedProduct
 from training.calibrate import EDGE, Calibration
-from training.joint import Batch, JointNetwork, as_batch
+from training.joint import Batch, JointNetwork, as_batch, on_rows
 
 OPSET = 17
 TREES_OPSET = 3  # ai.onnx.ml
@@ -53,8 +53,10 @@ class EnsembleModule(nn.Module):
         network: JointNetwork,
         cards: Sequence[MemberCard],
         calibration: Calibration,
+        image_encoder: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.image_encoder = image_encoder
         self.apart = nn.ModuleDict(apart)
         self.network = network
         self.names = tuple(card.name for card in cards)
@@ -75,6 +77,8 @@ class EnsembleModule(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From the graph's inputs, in the order of `INPUTS`, to its outputs, in the order of `OUTPUTS`."""
         batch: Batch = dict(zip(INPUTS, inputs, strict=True))
+        if self.image_encoder is not None:
+            batch["image_features"] = on_rows(self.image_encoder(batch["images"]), batch)
         logits, embedding = self.network.calibrated(batch)
         logits |= {name: member(batch) for name, member in self.apart.items()}
         stacked = torch.stack([logits[name] for name in self.names], dim=1)

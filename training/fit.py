@@ -16,21 +16,23 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from service.bundle import Manifest
 from service.contracts import Product
 from service.errors import BundleRefused, CatalogueError
-from service.features.encoder import Encoder
+from service.features.encoder import Encoder, Encoding
 from training.calibrate import fit_calibration
 from training.catalogue import Catalogue, Labels, Part
 from training.committee import Committee, Prepared, QuickMembers, fit_network, fit_quick, prepare
-from training.encode import encode_products, learn_encoding
+from training.encode import encode_but_images, encode_products, learn_encoding
 from training.fitted import Clock, Fitted, write_fitted
 from training.held_out import Report, believed, cross_fit, make_folds
 from training.human_labels import HumanLabels
 from training.joint import JointOptions
 from training.lessons import HumanWeights, Lessons, with_people, without_people
 from training.noise import label_confidence
+from training.pretrained import ImageEncoder
 from training.weights import mask, trainable_classes
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
@@ -57,6 +59,7 @@ def train(
     options: TrainingOptions,
     progress: Progress,
     people: HumanLabels | None = None,
+    images: ImageEncoder | None = None,
     remarks: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Train an ensemble and write its bundle; the directory appears last and whole, so an interrupt leaves none.
@@ -64,6 +67,7 @@ def train(
     Parameters
     ----------
     people : answers that stand over the catalogue's labels
+    images : a pretrained encoder, which then sees the images instead of a network trained here
     remarks : what the provenance shall say beside what this function knows
 
     Raises
@@ -80,7 +84,7 @@ def train(
     lessons = lessons_of(catalogue, people, options)
     targets = lessons.targets
     with clock.stage("encode"):
-        data = _prepare(catalogue, lessons.products, report=partial(progress, "encode products"))
+        data = prepare_part(catalogue, lessons.products, images=images, report=partial(progress, "encode products"))
     folds = make_folds(lessons.products, n_folds=options.n_folds, seed=options.seed)
     confidence = mask(targets)
     if options.labels == "merchant" and data.designs:
@@ -100,7 +104,7 @@ def train(
     with clock.stage("train on all products"):
         report = partial(progress, "train on all products")
         committee = _fit_members(data, targets, weights, np.arange(len(targets)), report, options=options)
-    fitted = Fitted(lessons.products, targets, standing, data, held, committee, calibration)
+    fitted = Fitted(lessons.products, targets, standing, data, held, committee, calibration, encoder_of(data, images))
     progress("export", 1, 2)
     manifest = write_fitted(directory, catalogue, fitted, options=asdict(options), clock=clock, remarks=remarks or {})
     progress("export", 2, 2)
@@ -136,10 +140,35 @@ def _targets(catalogue: Catalogue, part: Part, options: TrainingOptions) -> Labe
     return labels
 
 
-def _prepare(catalogue: Catalogue, products: Sequence[Product], *, report: Report) -> Prepared:
-    encoding = learn_encoding(products, catalogue.fields)
-    encoded = encode_products(products, Encoder(encoding), progress=report)
-    return prepare(encoded, encoding, catalogue.fields.modalities)
+def prepare_part(
+    catalogue: Catalogue, products: Sequence[Product], *, images: ImageEncoder | None, report: Report
+) -> Prepared:
+    """Learn an encoding from products and arrange them for every member."""
+    if images is None or "image" not in catalogue.fields.modalities:
+        return arranged(catalogue, products, learn_encoding(products, catalogue.fields), images=None, report=report)
+    encoding = learn_encoding(products, catalogue.fields, image_size=images.image_size)
+    return arranged(catalogue, products, encoding, images=images, report=report)
+
+
+def arranged(
+    catalogue: Catalogue,
+    products: Sequence[Product],
+    encoding: Encoding,
+    *,
+    images: ImageEncoder | None,
+    report: Report,
+) -> Prepared:
+    """Arrange products for every member under a known encoding, with features of their images or with pixels."""
+    modalities = catalogue.fields.modalities
+    if images is None:
+        return prepare(encode_products(products, Encoder(encoding), progress=report), encoding, modalities)
+    features, have = images.features([product.image for product in products], progress=report)
+    return prepare(encode_but_images(products, Encoder(encoding), have), encoding, modalities, features)
+
+
+def encoder_of(data: Prepared, images: ImageEncoder | None) -> nn.Module | None:
+    """The network that the features were made with, for the graph."""
+    return None if images is None or data.image_features is None else images.network
 
 
 def _fit_quick(

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from service.bundle import Manifest, write_bundle
 from service.contracts import Product
@@ -52,6 +53,7 @@ class Fitted:
     products : as the catalogue has them
     standing : weights under which the targets look like traffic, (n_products, n_classes)
     data : products as the members read them: all of them, or those that a warm start looks at
+    image_encoder : the pretrained one, where the network reads its features
     """
 
     products: tuple[Product, ...]
@@ -61,6 +63,7 @@ class Fitted:
     held: HeldOut
     committee: Committee
     calibration: Calibration
+    image_encoder: nn.Module | None = None
 
     @property
     def has_image(self) -> NDArray[np.bool_]:
@@ -100,10 +103,12 @@ def write_fitted(
 def _files(fitted: Fitted) -> dict[str, bytes]:
     committee, data = fitted.committee, fitted.data
     cards = member_cards(data, committee, fitted.calibration)
-    module = EnsembleModule(committee.quick.modules(data.encoding), committee.network, cards, fitted.calibration)
+    module = EnsembleModule(
+        committee.quick.modules(data.encoding), committee.network, cards, fitted.calibration, fitted.image_encoder
+    )
     ids = [product.product_id for product in fitted.products]
     state = pack_state(committee, fitted.calibration, fitted.held, ids=ids)
-    return {**bundle_files(module, data.encoding, data.products), STATE: state}
+    return {**bundle_files(module, data.encoding, fitted.products), STATE: state}
 
 
 def _about(

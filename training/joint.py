@@ -8,19 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from service.contracts import MODALITIES, Modality
 from service.features.encoder import EncodedProduct, Encoding, collate
 from training.members.convolutional import ImageConvolution, TextConvolution
-from training.members.mlp import BagEmbedding, CategoryEmbedding, Perceptron, small_table
+from training.members.mlp import BagEmbedding, CategoryEmbedding, Perceptron, PretrainedFeatures, small_table
 from training.members.recurrent import TextRecurrence
 
 Batch = dict[str, Tensor]
 TEXT, IMAGE, CATEGORICAL, NUMERICAL = range(len(MODALITIES))
 MAX_EPOCHS = 20
 WORD_WIDTH, BAG_WIDTH, CATEGORY_WIDTH = 48, 96, 48
+PRETRAINED = "image_pretrained"  # the member that reads features of a pretrained encoder
+IMAGE_WIDTH = 256  # of what is made of pretrained features
 EMBEDDING_WIDTH = 128
 
 
@@ -60,7 +64,14 @@ class JointNetwork(nn.Module):
         n_numbers: int,
         n_classes: int,
         options: JointOptions,
+        n_image_features: int = 0,
     ) -> None:
+        """Lay out the towers.
+
+        Parameters
+        ----------
+        n_image_features : of a pretrained encoder, which then takes the place of convolutions learned here
+        """
         super().__init__()
         self.has = frozenset(modalities)
         self.options = options
@@ -74,9 +85,9 @@ class JointNetwork(nn.Module):
             towers |= {"text_cnn": self.text_cnn.n_features, "text_rnn": self.text_rnn.n_features}
             fused_width += BAG_WIDTH + self.text_cnn.n_features + self.text_rnn.n_features
         if "image" in self.has:
-            self.image_cnn = ImageConvolution()
-            towers["image_cnn"] = self.image_cnn.n_features
-            fused_width += self.image_cnn.n_features
+            self.image_member, width = self._image_tower(n_image_features)
+            towers[self.image_member] = width
+            fused_width += width
         self.tabular_width = (CATEGORY_WIDTH if "categorical" in self.has else 0) + n_numbers
         if self.tabular_width:
             self.categories = CategoryEmbedding(encoding.categorical.n_ids, CATEGORY_WIDTH)
@@ -108,7 +119,7 @@ class JointNetwork(nn.Module):
         if "text" in self.has:
             inputs += [("bag", TEXT), ("text_cnn", TEXT), ("text_rnn", TEXT)]
         if "image" in self.has:
-            inputs.append(("image_cnn", IMAGE))
+            inputs.append((self.image_member, IMAGE))
         if "categorical" in self.has:
             inputs.append(("categories", CATEGORICAL))
         if "numerical" in self.has:
@@ -123,7 +134,7 @@ class JointNetwork(nn.Module):
             features["text_cnn"] = self.text_cnn(words, batch["token_ids"])
             features["text_rnn"] = self.text_rnn(words, batch["token_ids"])
         if "image" in self.has:
-            features["image_cnn"] = self._image_features(batch)
+            features[self.image_member] = self._image_features(batch)
         tabular = []
         if "categorical" in self.has:
             features["categories"] = self.categories(batch["category_ids"])
@@ -135,7 +146,18 @@ class JointNetwork(nn.Module):
             features["tabular_mlp"] = self.tabular_mlp(torch.cat(tabular, dim=1))
         return features
 
+    def _image_tower(self, n_image_features: int) -> tuple[str, int]:
+        """Name and width of the member that sees images."""
+        if n_image_features:
+            self.image_pretrained = PretrainedFeatures(n_image_features, IMAGE_WIDTH, dropout=self.options.dropout)
+            return PRETRAINED, IMAGE_WIDTH
+        self.image_cnn = ImageConvolution()
+        return "image_cnn", self.image_cnn.n_features
+
     def _image_features(self, batch: Batch) -> Tensor:
+        if self.image_member == PRETRAINED:
+            known: Tensor = self.image_pretrained(batch["image_features"])
+            return known * batch["present"][:, [IMAGE]]
         if self.training and batch["images"].shape[0] < 2:  # one image has no variance to normalise by
             return torch.zeros(batch["present"].shape[0], self.image_cnn.n_features)
         return on_rows(self.image_cnn(batch["images"]), batch)
@@ -159,12 +181,21 @@ def member_modalities(name: str, has: Sequence[Modality]) -> tuple[Modality, ...
         "text_cnn": ("text",),
         "text_rnn": ("text",),
         "image_cnn": ("image",),
+        "image_pretrained": ("image",),
         "tabular_mlp": ("categorical", "numerical"),
         "fused": MODALITIES,
     }
     return tuple(modality for modality in reads[name] if modality in has)
 
 
-def as_batch(products: Sequence[EncodedProduct]) -> Batch:
-    """Collated products as tensors."""
-    return {name: torch.from_numpy(values) for name, values in collate(products).items()}
+def as_batch(products: Sequence[EncodedProduct], image_features: NDArray[np.float16] | None = None) -> Batch:
+    """Collated products as tensors.
+
+    Parameters
+    ----------
+    image_features : (n_products, n_features), of a pretrained encoder
+    """
+    batch = {name: torch.from_numpy(values) for name, values in collate(products).items()}
+    if image_features is not None:
+        batch["image_features"] = torch.from_numpy(image_features.astype(np.float32))
+    return batch

@@ -33,6 +33,7 @@ def train_joint(
     weights: NDArray[np.float32],
     *,
     seed: int,
+    image_features: NDArray[np.float16] | None = None,
     on_epoch: Callable[[int, int], None] = lambda _epoch, _epochs: None,
 ) -> list[dict[str, float]]:
     """Train the network in place.
@@ -40,6 +41,7 @@ def train_joint(
     Parameters
     ----------
     targets, weights : (n_products, n_classes); a target that is unknown counts nothing whatever its weight
+    image_features : (n_products, n_features), of a pretrained encoder, if the network reads them
     on_epoch : called after each epoch with the number of epochs done, and of all
 
     Returns
@@ -59,7 +61,7 @@ def train_joint(
     for epoch in range(epochs):
         sums: dict[str, float] = dict.fromkeys(network.members, 0.0)
         for rows in _shuffled(len(products), batch_size, rng):
-            batch = _augmented(as_batch([products[row] for row in rows]), rng)
+            batch = _augmented(_batch(products, image_features, rows), rng)
             keep = _keep(batch["present"], options.modality_dropout, rng)
             logits, _ = network(batch, keep)
             losses = _losses(logits, batch, positive[rows], label_weights[rows], network)
@@ -73,16 +75,25 @@ def train_joint(
     return curves
 
 
-def predict_joint(network: JointNetwork, products: Sequence[EncodedProduct]) -> dict[str, NDArray[np.float32]]:
+def predict_joint(
+    network: JointNetwork, products: Sequence[EncodedProduct], image_features: NDArray[np.float16] | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Logits of each member, (n_products, n_classes), class weights undone."""
     network.eval()
     parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in network.members}
     with torch.no_grad():
         for start in range(0, len(products), PREDICTION_BATCH):
-            logits, _ = network.calibrated(as_batch(products[start : start + PREDICTION_BATCH]))
+            rows = np.arange(start, min(start + PREDICTION_BATCH, len(products)))
+            logits, _ = network.calibrated(_batch(products, image_features, rows))
             for name, values in logits.items():
                 parts[name].append(values.numpy())
     return {name: np.concatenate(blocks) for name, blocks in parts.items()}
+
+
+def _batch(
+    products: Sequence[EncodedProduct], image_features: NDArray[np.float16] | None, rows: NDArray[np.int64]
+) -> Batch:
+    return as_batch([products[row] for row in rows], None if image_features is None else image_features[rows])
 
 
 def _optimizer(network: JointNetwork) -> torch.optim.AdamW:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle import ENCODING, GOLDEN, GRAPH, MemberCard, pack_golden
-from service.contracts import MODALITIES
-from service.features.encoder import EncodedProduct, Encoding, collate
+from service.contracts import MODALITIES, Product
+from service.features.encoder import EncodedProduct, Encoder, Encoding, collate
 from training.calibrate import Calibration
 from training.catalogue import Catalogue, Labels
 from training.committee import KINDS, Committee, Prepared
+from training.encode import encode_products
 from training.evaluate import score
 from training.export import EnsembleModule, export_graph, run_module
 
@@ -38,9 +39,9 @@ def member_cards(data: Prepared, committee: Committee, calibration: Calibration)
     )
 
 
-def bundle_files(module: EnsembleModule, encoding: Encoding, products: Sequence[EncodedProduct]) -> dict[str, bytes]:
-    """Graph, encoding and golden batch."""
-    golden = golden_products(products)
+def bundle_files(module: EnsembleModule, encoding: Encoding, products: Sequence[Product]) -> dict[str, bytes]:
+    """Graph, encoding and golden batch, which is made of some of these products."""
+    golden = golden_products(products, encoding)
     return {
         GRAPH: export_graph(module, golden),
         ENCODING: encoding.model_dump_json().encode(),
@@ -48,10 +49,10 @@ def bundle_files(module: EnsembleModule, encoding: Encoding, products: Sequence[
     }
 
 
-def golden_products(products: Sequence[EncodedProduct]) -> list[EncodedProduct]:
+def golden_products(products: Sequence[Product], encoding: Encoding) -> list[EncodedProduct]:
     """Some products as they are, one without each modality, and one with nothing at all."""
     step = max(1, len(products) // N_GOLDEN)
-    chosen = list(products[::step][:N_GOLDEN])
+    chosen = encode_products(products[::step][:N_GOLDEN], Encoder(encoding))
     gaps = [chosen[0].without(modality) for modality in MODALITIES]
     return [*chosen, *gaps, chosen[0].without(*MODALITIES)]
 

@@ -24,6 +24,7 @@ from training.gate import Policy, Verdict
 from training.human_labels import HumanLabels, read_human_labels, seconds
 from training.judgement import KEY, TrainedOn, judge_candidate, trained_on
 from training.predict import Progress, check_fit
+from training.pretrained import ImageEncoder
 from training.promote import only_one, promote
 from training.training_state import STATE, TrainingState, unpack_state
 from training.warm_start import WARM, CannotGoOn, WarmOptions, train_warm
@@ -83,6 +84,7 @@ def retrain(
     now: datetime,
     progress: Progress,
     policy: Policy | None = None,
+    images: ImageEncoder | None = None,
 ) -> Retraining:
     """Train a candidate from merchant and human labels, and promote it if the gate says so.
 
@@ -90,6 +92,7 @@ def retrain(
     ----------
     directory : where the lock is kept
     now : answers that come later are left to the next retraining
+    images : a pretrained encoder, where it is installed
 
     Raises
     ------
@@ -107,7 +110,9 @@ def retrain(
         plan = _plan(incumbent.manifest, now=now, options=options)
         n_new = _n_new(labels, incumbent.manifest)
         learned = labels.only(plan.learned(labels))
-        manifest = _train(catalogue, store, learned, plan=plan, incumbent=incumbent, options=options, progress=progress)
+        manifest = _train(
+            catalogue, store, learned, plan=plan, incumbent=incumbent, options=options, images=images, progress=progress
+        )
         candidate = read_bundle(store.load(manifest.version))
         verdict = judge_candidate(candidate, incumbent, labels, progress=progress, policy=policy)
         if verdict.promote:
@@ -174,6 +179,7 @@ def _train(
     plan: TrainedOn,
     incumbent: Bundle,
     options: RetrainOptions,
+    images: ImageEncoder | None,
     progress: Progress,
 ) -> Manifest:
     remarks = {KEY: plan.to_json(), "incumbent": incumbent.manifest.version}
@@ -181,7 +187,7 @@ def _train(
         directory = Path(draft) / "bundle"
         cold = partial(
             train, catalogue, directory=directory, options=options.training, progress=progress, people=labels,
-            remarks=remarks,
+            images=images, remarks=remarks,
         )  # fmt: skip
         state = training_state(store, incumbent.manifest) if options.warm else None
         if options.warm is None or state is None:
@@ -190,7 +196,7 @@ def _train(
             try:
                 train_warm(
                     catalogue, directory=directory, incumbent=incumbent, state=state, options=options.training,
-                    warm=options.warm, progress=progress, people=labels, remarks=remarks,
+                    warm=options.warm, progress=progress, people=labels, images=images, remarks=remarks,
                 )  # fmt: skip
             except CannotGoOn as error:
                 logger.warning("a cold start", extra={"reason": str(error)})

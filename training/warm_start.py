@@ -23,19 +23,20 @@ from service.errors import WinnowError
 from service.features.encoder import Encoder
 from training.calibrate import fit_calibration, logit
 from training.catalogue import Catalogue, Labels
-from training.committee import Committee, Prepared, QuickMembers, grow_trees, prepare
+from training.committee import Committee, Prepared, QuickMembers, grow_trees, network_for
 from training.encode import encode_products
-from training.fit import TrainingOptions, lessons_of
+from training.fit import TrainingOptions, arranged, encoder_of, lessons_of
 from training.fitted import Clock, Fitted, write_fitted
 from training.held_out import HeldOut, Report, make_folds
 from training.human_labels import HumanLabels
-from training.joint import JointNetwork
+from training.joint import PRETRAINED, JointNetwork
 from training.joint_training import predict_joint, train_joint
 from training.lessons import Lessons
 from training.members.linear import LinearMember, fit_linear
 from training.members.trees import FittedTrees, tree_features
 from training.noise import label_confidence
 from training.predict import Progress, predict
+from training.pretrained import ImageEncoder
 from training.training_state import Arrays, TrainingState, product_key
 from training.weights import class_weights, mask
 
@@ -80,6 +81,7 @@ def train_warm(
     warm: WarmOptions,
     progress: Progress,
     people: HumanLabels,
+    images: ImageEncoder | None = None,
     remarks: Mapping[str, Any],
 ) -> Manifest:
     """Train on from the incumbent, and write a bundle; the directory appears last and whole.
@@ -87,6 +89,7 @@ def train_warm(
     Parameters
     ----------
     incumbent, state : a bundle of this catalogue, and where its training ended
+    images : the pretrained encoder, where the incumbent's members read its features
 
     Raises
     ------
@@ -95,13 +98,14 @@ def train_warm(
     """
     torch.set_num_threads(options.n_threads)
     clock = Clock()
+    images = _same_images(incumbent, state, images)
     lessons = lessons_of(catalogue, people, options)
     known = np.array([state.row_of.get(product_key(product.product_id), -1) for product in lessons.products])
     with clock.stage("encode"):
         plan = _plan(lessons, is_new=known < 0, warm=warm, seed=options.seed)
         some = [lessons.products[row] for row in plan.shown.tolist()]
-        encoded = encode_products(some, Encoder(incumbent.encoding), progress=partial(progress, "encode products"))
-        data = prepare(encoded, incumbent.encoding, catalogue.fields.modalities)
+        report = partial(progress, "encode products")
+        data = arranged(catalogue, some, incumbent.encoding, images=images, report=report)
     further = _Further(data, state, options, warm)
     targets, standing = lessons.targets, lessons.calibration_weights(mask(lessons.targets))
     with clock.stage("ask the incumbent"):
@@ -120,11 +124,20 @@ def train_warm(
     with clock.stage("grow trees"):
         trees = _trees(lessons.products, incumbent, data, targets, weights, options=options)
     committee = Committee(QuickMembers(linear, trees), network, curves)
-    fitted = Fitted(lessons.products, targets, standing, data, held, committee, calibration)
+    fitted = Fitted(lessons.products, targets, standing, data, held, committee, calibration, encoder_of(data, images))
     notes = {WARM: {"from": incumbent.manifest.version, **asdict(warm)}, **remarks}
     manifest = write_fitted(directory, catalogue, fitted, options=asdict(options), clock=clock, remarks=notes)
     progress("export", 1, 1)
     return manifest
+
+
+def _same_images(incumbent: Bundle, state: TrainingState, images: ImageEncoder | None) -> ImageEncoder | None:
+    """The pretrained encoder, if it is what the incumbent sees images by."""
+    if PRETRAINED not in state.members:
+        return None
+    if images is None or images.image_size != incumbent.encoding.image_size:
+        raise CannotGoOn("the incumbent sees images by a pretrained encoder that is not installed here")
+    return images
 
 
 @dataclass(frozen=True)
@@ -183,7 +196,10 @@ class _Further:
             for name, design in data.designs.items()
         }
         network = _network(data, targets, self.state, options=self.options, warm=self.warm)
-        curves = train_joint(network, data.products, targets, weights, seed=self.options.seed, on_epoch=report)
+        curves = train_joint(
+            network, data.products, targets, weights, seed=self.options.seed, image_features=data.image_features,
+            on_epoch=report,
+        )  # fmt: skip
         return linear, network, curves
 
 
@@ -212,7 +228,7 @@ def _cross_fitted(
         rows = plan.shown[seen]
         linear, network, _ = further.fit(seen, targets[rows], weights[rows], report=_part(report, fold))
         data = further.data.take(unseen)
-        said = QuickMembers(linear, None).logits(data) | predict_joint(network, data.products)
+        said = QuickMembers(linear, None).logits(data) | predict_joint(network, data.products, data.image_features)
         for name, values in said.items():
             logits[plan.shown[unseen], members.index(name)] = values
     return HeldOut(logits, held.present)
@@ -294,8 +310,7 @@ def _network(
     torch.manual_seed(options.seed)
     rate = options.joint.learning_rate * warm.rate
     joint = replace(options.joint, epochs=warm.epochs, min_steps=1, learning_rate=rate)
-    numbers, n_classes = len(data.products[0].numbers), targets.shape[1]
-    network = JointNetwork(data.encoding, data.modalities, n_numbers=numbers, n_classes=n_classes, options=joint)
+    network = network_for(data, n_classes=targets.shape[1], options=joint)
     fresh = {name: values.clone() for name, values in network.named_parameters()}
     try:
         network.load_state_dict(_tensors(state.network))

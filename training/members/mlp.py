@@ -49,6 +49,29 @@ class BagEmbedding(nn.Module):
         return nn.functional.embedding_bag(bag_ids, self.table.weight, per_sample_weights=bag_values, mode="sum")
 
 
+class PretrainedFeatures(nn.Module):
+    """One hidden layer over the features of a frozen encoder, brought to mean 0 and standard deviation 1 first."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, n_inputs: int, width: int, *, dropout: float) -> None:
+        super().__init__()
+        self.layers = Perceptron(n_inputs, (width,), dropout=dropout)
+        self.register_buffer("mean", torch.zeros(n_inputs))
+        self.register_buffer("deviation", torch.ones(n_inputs))
+
+    def scale_to(self, features: Tensor) -> None:
+        """Learn mean and deviation from features, (n, n_inputs)."""
+        self.mean.copy_(features.mean(0))
+        self.deviation.copy_(features.std(0, unbiased=False).clamp(min=1e-3))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, n_inputs) to (n, width)."""
+        out: Tensor = self.layers((features - self.mean) / self.deviation)
+        return out
+
+
 def small_table(n_ids: int, width: int, *, deviation: float) -> nn.Embedding:
     """Vectors that start small, so that ids seen rarely say little; id 0 is padding and stays zero."""
     table = nn.Embedding(n_ids, width, padding_idx=0)
