@@ -208,6 +208,16 @@ def test_a_killed_study_goes_on_with_the_runs_that_are_missing(pool: Pool, tmp_p
     assert both[1].strategy == SHIPPED.name
 
 
+def test_a_strategy_by_another_name_is_not_run_again(pool: Pool, tmp_path: Path) -> None:
+    twins = [SHIPPED, replace(SHIPPED, name="its twin")]
+
+    one, other = replay(pool, twins, shelf=shelf_at(tmp_path, pool), seeds=[0], n_processes=1, progress=silent)
+
+    assert len(list(tmp_path.iterdir())) == 1
+    assert (one.strategy, other.strategy) == ("shipped", "its twin")
+    assert one.points == other.points
+
+
 def test_processes_find_what_one_alone_finds(pool: Pool, tmp_path: Path) -> None:
     strategies = [RANDOM_PRODUCTS, SHIPPED]
 

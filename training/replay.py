@@ -7,7 +7,7 @@ What is asked is left to `training.questioner`, running many to `training.replay
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from time import process_time
 from typing import Any
@@ -22,6 +22,8 @@ from training.noise import label_confidence
 from training.questioner import THRESHOLD, Asked, Questioner, View
 from training.replay_pool import Pool
 from training.strategies import Strategy
+
+Ask = Callable[[View], Asked]
 
 
 @dataclass(frozen=True)
@@ -117,28 +119,46 @@ def _out_of_fold(pool: Pool, *, seed: int) -> Float:
     return said
 
 
-def run(pool: Pool, strategy: Strategy, *, start: Start, seed: int, plan: Plan) -> Run:
-    """Replay one strategy with one seed."""
-    rng = np.random.default_rng([seed, 1])
+def run(
+    pool: Pool,
+    strategy: Strategy,
+    *,
+    start: Start,
+    seed: int,
+    plan: Plan,
+    ask: Ask | None = None,
+    desk: Desk | None = None,
+) -> Run:
+    """Replay one strategy with one seed.
+
+    Parameters
+    ----------
+    ask : draws the questions of a round, where it is not the strategy's own way
+    desk : keeps the answers, for who wants them after the run
+    """
     committee = start.committee
-    desk = _Desk(pool, error_rate=plan.error_rate, seed=seed)
-    per_round = plan.n_products * len(pool.classes) if strategy.asks_whole_products else plan.n_answers
-    questioner = Questioner(
-        strategy, classes=pool.classes, priors=_priors(pool), n_answers=per_round, seed=int(rng.integers(2**32))
-    )
+    desk = desk or Desk(pool, error_rate=plan.error_rate, seed=seed)
+    ask = ask or _questioner(pool, strategy, seed=seed, plan=plan).ask
     points = [_measure(pool, committee, desk, seconds=start.seconds)]
     for _ in range(plan.n_rounds):
-        desk.answer(questioner.ask(_view(pool, committee, desk, strategy)))
+        desk.answer(ask(_view(pool, committee, desk, strategy)))
         began = process_time()
         committee = committee.retrained(_lessons(pool, desk, strategy, plan, start.confidence))
         points.append(_measure(pool, committee, desk, seconds=process_time() - began))
     return Run(strategy.name, seed, tuple(points))
 
 
-class _Desk:
+def _questioner(pool: Pool, strategy: Strategy, *, seed: int, plan: Plan) -> Questioner:
+    draw = int(np.random.default_rng([seed, 1]).integers(2**32))
+    per_round = plan.n_products * len(pool.classes) if strategy.asks_whole_products else plan.n_answers
+    return Questioner(strategy, classes=pool.classes, priors=_priors(pool), n_answers=per_round, seed=draw)
+
+
+class Desk:
     """The simulated annotators: every question has one answer, right or wrong, and is counted once."""
 
     def __init__(self, pool: Pool, *, error_rate: float, seed: int) -> None:
+        """Settle every answer beforehand, so that it does not depend on when a question is asked."""
         wrong = np.random.default_rng([seed, 2]).random(pool.truth.shape) < error_rate
         self.answers = np.where(wrong & (pool.truth >= 0), 1 - pool.truth, pool.truth)
         self.answered = np.zeros(pool.truth.shape, dtype=np.bool_)
@@ -146,12 +166,13 @@ class _Desk:
         self.n_opened = 0
 
     def answer(self, asked: Asked) -> None:
+        """Take in the questions of a round."""
         self.answered[asked.rows, asked.classes] = True
         self.weights[asked.rows, asked.classes] = asked.weights
         self.n_opened += asked.n_opened
 
 
-def _view(pool: Pool, committee: Committee, desk: _Desk, strategy: Strategy) -> View:
+def _view(pool: Pool, committee: Committee, desk: Desk, strategy: Strategy) -> View:
     first = pool.n_train if strategy.asked_of == "stream" else 0
     last = pool.n_train if strategy.asked_of == "catalogue" else pool.n_askable
     rows = np.arange(first, last)
@@ -161,7 +182,7 @@ def _view(pool: Pool, committee: Committee, desk: _Desk, strategy: Strategy) -> 
     return View(rows, committee.predict(pool.features[rows]), committee.shares, claims, desk.answered[rows])
 
 
-def _lessons(pool: Pool, desk: _Desk, strategy: Strategy, plan: Plan, confidence: Float) -> Lessons:
+def _lessons(pool: Pool, desk: Desk, strategy: Strategy, plan: Plan, confidence: Float) -> Lessons:
     """Merchant labels, and over them the answers; "unsure" teaches nothing."""
     said = desk.answered & (desk.answers >= 0)
     rows = np.union1d(np.arange(pool.n_train), np.flatnonzero(said.any(axis=1)))
@@ -177,7 +198,7 @@ def _lessons(pool: Pool, desk: _Desk, strategy: Strategy, plan: Plan, confidence
     return Lessons(pool.features[rows], answers[rows], weights[rows])
 
 
-def _measure(pool: Pool, committee: Committee, desk: _Desk, *, seconds: float) -> Point:
+def _measure(pool: Pool, committee: Committee, desk: Desk, *, seconds: float) -> Point:
     said = committee.probabilities(pool.features[pool.n_askable :])
     scores = score(said.astype(np.float32), pool.test_truth, [THRESHOLD] * len(pool.classes))
     return Point(

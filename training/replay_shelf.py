@@ -11,7 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +40,14 @@ class Shelf:
     plan: Plan
 
     def path(self, strategy: Strategy, seed: int) -> Path:
-        """The file of a run; strategies that differ in anything but their name never share one."""
-        settings = json.dumps([self.study, asdict(strategy)], sort_keys=True)
-        digest = hashlib.blake2b(settings.encode(), digest_size=6).hexdigest()
-        return self.directory / f"{strategy.name.replace(' ', '-').replace(',', '')}-seed{seed}-{digest}.json"
+        """The file of a run; strategies that differ in nothing but their name share it."""
+        settings = json.dumps([self.study, seed, asdict(replace(strategy, name=""))], sort_keys=True)
+        return self.directory / f"{hashlib.blake2b(settings.encode(), digest_size=10).hexdigest()}.json"
 
     def read(self, strategy: Strategy, seed: int) -> Run:
         """A finished run."""
-        return Run.from_json(json.loads(self.path(strategy, seed).read_text(encoding="utf-8")))
+        stored = json.loads(self.path(strategy, seed).read_text(encoding="utf-8"))
+        return Run.from_json(stored | {"strategy": strategy.name})
 
     def has(self, strategy: Strategy, seed: int) -> bool:
         """Whether this run is finished."""
@@ -103,6 +103,8 @@ def run_seed(
     """Run strategies with one seed, which share their start, and keep each as soon as it is finished."""
     start = begin(pool, seed=seed)
     for strategy in strategies:
+        if shelf.has(strategy, seed):  # under another name
+            continue
         shelf.keep(strategy, run(pool, strategy, start=start, seed=seed, plan=shelf.plan))
         if on_run is not None:
             on_run()
