@@ -48,11 +48,20 @@ class SimulatedAnnotator:
     ----------
     truth : what they know; "unsure" about everything else
     limit : tasks leased at a time
+    think_seconds : over the tasks of a lease, as long as more are to come
     patience_seconds : after which they give up
     """
 
     def __init__(
-        self, url: str, name: str, *, truth: Answers, id_field: str, limit: int = 10, patience_seconds: float = 300.0
+        self,
+        url: str,
+        name: str,
+        *,
+        truth: Answers,
+        id_field: str,
+        limit: int = 10,
+        think_seconds: float = 0.0,
+        patience_seconds: float = 300.0,
     ) -> None:
         self.name = name
         self.work = Work()
@@ -60,6 +69,7 @@ class SimulatedAnnotator:
         self._truth = truth
         self._id_field = id_field
         self._limit = limit
+        self._think_seconds = think_seconds
         self._until = time.monotonic() + patience_seconds
 
     def lease(self) -> dict[str, Any]:
@@ -92,6 +102,8 @@ class SimulatedAnnotator:
             was_over = is_over()
             lease = self.lease()
             if lease["tasks"]:
+                if not was_over:
+                    time.sleep(self._think_seconds)
                 self.submit(lease, self.labels(lease))
             elif was_over and self._is_drained():
                 break

@@ -1,4 +1,4 @@
-"""The label queue under faults: a worker killed, the store away, its disk full, the service told to end.
+"""The label queue under faults: a worker killed, the store away, its disk full, the service told to end, or both.
 
 Run: python -m benchmarks.queue_faults [CATALOGUE]. A backend classifies all the while and two annotators label; then
 the database is read. One fault needs PostgreSQL's programs, another root, for a small file system. Fails if a request
@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +24,11 @@ import psutil
 from benchmarks.annotating import SimulatedAnnotator, Work
 from benchmarks.backend import Backend
 from benchmarks.claims import Claim, conclude
+from benchmarks.fault_stores import fill, small_disk, throwaway_postgres
 from benchmarks.queue_contents import Contents, contents, wait_for
 from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
 from benchmarks.traffic import Posted, stand_in, stream
-from tests.label_queue.queue_postgres import NOBODY, PostgresServer, find_programs
+from tests.label_queue.queue_postgres import find_programs
 from training.catalogue import open_catalogue
 
 N_RECORDS = 1_000
@@ -38,7 +38,7 @@ AWAY_SECONDS = 10.0
 FULL_SECONDS = 5.0
 CALM_SECONDS = 4.0  # before a fault, and after it
 SETTLE_SECONDS = 60.0  # until everything that waits should have arrived
-DISK = "16m"
+THINK_SECONDS = 0.5  # so that there is always something left to label when the store goes away
 COHORTS = {"WINNOW_COHORT_PRODUCTS": "200", "WINNOW_COHORT_SECONDS": "2", "WINNOW_COHORT_TASKS": "20"}
 
 
@@ -106,7 +106,7 @@ def store_away(bench: Bench) -> list[Claim]:
     programs = find_programs()
     if programs is None:
         return [Claim("PostgreSQL's programs are here", "install Debian's postgresql package", holds=False)]
-    with _postgres(programs) as postgres:
+    with throwaway_postgres(programs) as postgres:
 
         def stop(_: Server) -> None:
             postgres.stop("immediate")
@@ -121,14 +121,14 @@ def disk_full(bench: Bench) -> list[Claim]:
     """Fill the file system that the SQLite queue is on, and make room again."""
     if os.geteuid():
         return [Claim("a small file system can be mounted", "run this fault as root", holds=False)]
-    with _small_disk(bench.directory / "disk") as disk:
+    with small_disk(bench.directory / "disk") as disk:
 
-        def fill(_: Server) -> None:
-            _fill(disk / "ballast")
+        def fill_up(_: Server) -> None:
+            fill(disk / "ballast")
             time.sleep(FULL_SECONDS)
             (disk / "ballast").unlink()
 
-        outcome = _under_load(bench, f"sqlite:///{disk / 'queue.sqlite3'}", fill)
+        outcome = _under_load(bench, f"sqlite:///{disk / 'queue.sqlite3'}", fill_up)
     return [_all_answered(outcome), *_arrived(bench, outcome), _told_to_come_again(outcome, 507), *_kept(outcome)]
 
 
@@ -155,11 +155,45 @@ def told_to_end(bench: Bench) -> list[Claim]:
     ]
 
 
+def away_at_the_end(bench: Bench) -> list[Claim]:
+    """Stop PostgreSQL, send SIGTERM meanwhile, then start both anew."""
+    programs = find_programs()
+    if programs is None:
+        return [Claim("PostgreSQL's programs are here", "install Debian's postgresql package", holds=False)]
+    with throwaway_postgres(programs) as postgres:
+        url = postgres.url("queue")
+        with _server(bench, url, COHORTS) as server, Backend(server.url, bench.posted).running() as backend:
+            time.sleep(CALM_SECONDS)
+            before = contents(url)
+            postgres.stop("immediate")
+            time.sleep(CALM_SECONDS)
+            server.process.terminate()
+            server.process.wait(timeout=SETTLE_SECONDS)
+        n_spilled = len(list((bench.directory / "spill").rglob("*.json")))
+        postgres.start()
+        with _server(bench, url, COHORTS):
+            queue = wait_for(url, lambda found: found.n_products >= backend.n_products, timeout_seconds=SETTLE_SECONDS)
+    lost = re.findall("cohort dropped|cohorts lost", (bench.directory / "server.log").read_text())
+    found = (
+        f"{before.n_products:,} before; {queue.n_products:,} of {backend.n_products:,} after; {len(lost)} drops logged"
+    )
+    return [
+        Claim("what the store could not take at the end is on disk", f"{n_spilled} cohorts", n_spilled > 0),
+        Claim(
+            "it arrives after a restart",
+            found,
+            before.n_products < backend.n_products <= queue.n_products and not lost,
+        ),
+        Claim("no task is there twice", f"{queue.n_double_tasks} double tasks", not queue.n_double_tasks),
+    ]
+
+
 FAULTS: Mapping[str, Callable[[Bench], list[Claim]]] = {
     "killed worker": killed_worker,
     "store away": store_away,
     "disk full": disk_full,
     "told to end": told_to_end,
+    "away at the end": away_at_the_end,
 }
 
 
@@ -177,7 +211,14 @@ def _under_load(bench: Bench, database: str, fault: Callable[[Server], None]) ->
     with ExitStack() as stack:
         server = stack.enter_context(_server(bench, database, COHORTS))
         annotators = [
-            SimulatedAnnotator(server.url, name, truth=bench.posted.truth, id_field=bench.posted.id_field, limit=3)
+            SimulatedAnnotator(
+                server.url,
+                name,
+                truth=bench.posted.truth,
+                id_field=bench.posted.id_field,
+                limit=3,
+                think_seconds=THINK_SECONDS,
+            )
             for name in ("ann", "ben")
         ]
         pool = stack.enter_context(ThreadPoolExecutor(len(annotators)))
@@ -199,6 +240,7 @@ def _server(bench: Bench, database: str, settings: Mapping[str, str]) -> Abstrac
         "WINNOW_DATABASE_URL": database,
         "WINNOW_WORKERS": str(N_WORKERS),
         "WINNOW_LEASE_SECONDS": "5",
+        "WINNOW_SPILL_DIRECTORY": str(bench.directory / "spill"),
     }
     log = bench.directory / "server.log"
     return serving("Winnow", winnow_command(), ready="/readyz", environment=environment, log=log)
@@ -259,44 +301,6 @@ def _wait(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SETTLE_SECONDS
     while not reached() and time.monotonic() < deadline:
         time.sleep(0.1)
-
-
-@contextmanager
-def _postgres(programs: Path) -> Iterator[PostgresServer]:
-    """A server of our own with an empty database, queue."""
-    with tempfile.TemporaryDirectory(prefix="winnow-postgres-") as temporary:
-        directory = Path(temporary)
-        if os.geteuid() == 0:
-            os.chown(directory, NOBODY, NOBODY)
-        server = PostgresServer(programs, directory)
-        server.create()
-        server.start()
-        try:
-            server.execute("CREATE DATABASE queue")
-            yield server
-        finally:
-            server.stop("immediate")
-
-
-@contextmanager
-def _small_disk(directory: Path) -> Iterator[Path]:
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(directory)], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
-
-
-def _fill(path: Path) -> None:
-    """Write until nothing more fits, to the last byte."""
-    with path.open("wb", buffering=0) as ballast:
-        for size in (2**20, 2**12, 1):
-            try:
-                while ballast.write(b"\0" * size) == size:
-                    pass
-            except OSError:
-                continue
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from service.image_fetch import ImageFetcher, parse_hosts
 from service.image_urls import ImageUrls
 from service.label_api import LabelApi
 from service.label_queue.replica import replica_name
-from service.label_queue.spill import SpillDirectory
+from service.label_queue.spill import SpillDirectory, directory_for
 from service.label_queue.store import open_store
 from service.label_queue.writer import QueueWriter
 from service.logs import configure_logging
@@ -76,9 +76,7 @@ def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | 
     queue = open_store(
         settings.database_url.get_secret_value(), lease_seconds=settings.lease_seconds, replica=replica_name()
     )
-    writer = QueueWriter(
-        queue, spill=SpillDirectory(Path(settings.spill_directory), capacity_bytes=settings.spill_bytes)
-    )
+    writer = QueueWriter(queue, spill=_spill(settings))
     keeper = _keeper(settings, writer, metrics) if settings.queue else None
     classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
     classify = ClassifyApi(classifier, images, max_products=settings.max_products)
@@ -161,6 +159,11 @@ def key_ring(settings: Settings) -> KeyRing:
 
 def _needs_slot(method: str, path: str) -> bool:
     return method == "POST" and path == CLASSIFY
+
+
+def _spill(settings: Settings) -> SpillDirectory:
+    directory = directory_for(Path(settings.spill_directory), settings.database_url.get_secret_value())
+    return SpillDirectory(directory, capacity_bytes=settings.spill_bytes)
 
 
 def _keeper(settings: Settings, writer: QueueWriter, metrics: Metrics) -> CohortKeeper:

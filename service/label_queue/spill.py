@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
 
@@ -97,6 +98,13 @@ class SpillDirectory:
 
     def _paths(self) -> list[Path]:
         return sorted(self._directory.glob(f"*{ENDING}"))  # a directory that is not there has none
+
+
+def directory_for(root: Path, database_url: str) -> Path:
+    """A directory of its own for each database, whoever signs in to it: a cohort must not arrive in another one."""
+    parts = urlsplit(database_url)
+    place = f"{parts.scheme.partition('+')[0]}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return root / hashlib.sha256(place.encode()).hexdigest()[:16]
 
 
 def _name(cohort: NewCohort) -> str:

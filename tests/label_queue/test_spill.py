@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.label_queue.spill import COHORT, SpillDirectory
+from service.label_queue.spill import COHORT, SpillDirectory, directory_for
 from service.label_queue.store import LabelQueue, open_store
 from service.label_queue.writer import QueueWriter, WriterCounts
 from tests.label_queue.queue_postgres import PostgresServer
@@ -111,6 +111,18 @@ def test_a_directory_that_cannot_be_written_to_takes_nothing(tmp_path: Path) -> 
     (tmp_path / "file").write_text("no directory")
 
     assert not SpillDirectory(tmp_path / "file", capacity_bytes=1_000_000).put(make_cohort(make_task()))
+
+
+def test_each_database_has_a_directory_of_its_own_whoever_signs_in(tmp_path: Path) -> None:
+    same = ["postgresql://ann:old@db:5432/winnow", "postgresql+psycopg://ben:new@db:5432/winnow?sslmode=require"]
+    other = ["postgresql://db:5432/other", "postgresql://elsewhere:5432/winnow", "sqlite:////data/queue.sqlite3"]
+
+    directories = [directory_for(tmp_path, url) for url in same + other]
+
+    assert directories[0] == directories[1]
+    assert len(set(directories)) == 4
+    assert {directory.parent for directory in directories} == {tmp_path}
+    assert "old" not in str(directories[0])
 
 
 def test_only_the_owner_may_read_what_was_spilled(spill: SpillDirectory, tmp_path: Path) -> None:
