@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from tests.gate_simulation import ALIKE, BETTER, N_CLASSES, SAME, WORSE, judged, traffic
-from training.gate import Checks, Judged, Policy, Verdict, effective_sample_size, judge
+from training.calibrate import logit, sigmoid
+from training.gain import Judged
+from training.gate import Checks, Policy, Verdict, effective_sample_size, judge
 
 FINE = Checks(incumbent_seconds=0.010, candidate_seconds=0.011, parity_difference=1e-6)
 N_RUNS = 120
@@ -28,12 +31,17 @@ def unweighted(answers: Judged) -> Judged:
     return replace(answers, weights=np.ones_like(answers.weights))
 
 
+@cache
+def drawn(separation: float, alike: float) -> tuple[Judged, ...]:
+    """Answers from as many simulated worlds as there are runs."""
+    rng = np.random.default_rng(7)
+    return tuple(judged(rng, traffic(rng, separation, alike=alike)) for _ in range(N_RUNS))
+
+
 def rate_of_promotion(
     separation: float, *, alike: float = ALIKE, seen_as: Callable[[Judged], Judged] = as_drawn
 ) -> float:
-    rng = np.random.default_rng(7)
-    worlds = (traffic(rng, separation, alike=alike) for _ in range(N_RUNS))
-    verdicts = [judge(seen_as(judged(rng, world)), checks=FINE) for world in worlds]
+    verdicts = [judge(seen_as(answers), checks=FINE) for answers in drawn(separation, alike)]
     return float(np.mean([verdict.promote for verdict in verdicts]))
 
 
@@ -65,8 +73,17 @@ def test_a_candidate_worse_by_two_hundredths_is_promoted_at_most_five_times_in_a
     assert rate_of_promotion(WORSE) <= 0.05
 
 
-def test_a_candidate_better_by_two_hundredths_is_promoted_at_least_four_times_in_five() -> None:
-    assert rate_of_promotion(BETTER) >= 0.80
+@pytest.mark.parametrize("alike", [0.9, 0.8])
+def test_a_candidate_better_by_two_hundredths_is_promoted_at_least_four_times_in_five(alike: float) -> None:
+    assert rate_of_promotion(BETTER, alike=alike) >= 0.80
+
+
+@pytest.mark.parametrize("bent", [1.4, 0.7], ids=["overconfident", "underconfident"])
+def test_a_candidate_that_ranks_as_well_and_is_surer_or_less_sure_than_it_should_be_does_not_pass(bent: float) -> None:
+    def seen(answers: Judged) -> Judged:
+        return replace(answers, candidate=sigmoid(bent * logit(answers.candidate)))
+
+    assert rate_of_promotion(SAME, seen_as=seen) <= 0.05
 
 
 def test_without_importance_weights_equally_good_candidates_would_pass_too_often() -> None:

@@ -14,40 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
+from training.gain import Judged, mean_gain, standardised_gains
+
 Float = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Answered questions that neither model was trained on, one row a question.
-
-    Parameters
-    ----------
-    classes : names of the classes
-    product_index : (n_questions,), which product a question is about; questions about one product are not independent
-    class_index : (n_questions,), into `classes`
-    answers : (n_questions,), 1 yes, 0 no
-    weights : (n_questions,), importance weights W, positive
-    incumbent, candidate : (n_questions,), probabilities in [0, 1]
-    incumbent_thresholds, candidate_thresholds : (n_classes,)
-    priors : (n_classes,), positive rates: the yardstick by which a rare class counts as much as a frequent one
-    """
-
-    classes: tuple[str, ...]
-    product_index: NDArray[np.int64]
-    class_index: NDArray[np.int64]
-    answers: Float
-    weights: Float
-    incumbent: Float
-    candidate: Float
-    incumbent_thresholds: Float
-    candidate_thresholds: Float
-    priors: Float
-
-    def __post_init__(self) -> None:
-        """Refuse weights that no sampling can have given."""
-        if not (np.isfinite(self.weights).all() and (self.weights > 0).all()):
-            raise ValueError("importance weights must be finite and positive; leave out answers that weigh nothing")
 
 
 @dataclass(frozen=True)
@@ -71,7 +40,7 @@ class Policy:
 
     Parameters
     ----------
-    level : chance with which an equally good candidate may pass
+    level : of the interval: an equally good candidate passes about as often; kept below the 5 in 100 that are promised
     class_level : chance with which any class is wrongly called worse, over all classes together
     min_products : fewer judged products decide nothing
     min_class_answers : a class with fewer answers is left out
@@ -79,7 +48,7 @@ class Policy:
     max_parity_difference : between graph and trained model
     """
 
-    level: float = 0.05
+    level: float = 0.04
     class_level: float = 0.05
     min_products: int = 50
     min_class_answers: int = 5
@@ -165,54 +134,31 @@ def effective_sample_size(weights: Float) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0
 
 
-def standardised_gains(judged: Judged) -> Float:
-    """Decrease of the squared error of each question, in units of its class's standard deviation √(π(1-π)).
-
-    Between the raw Brier score, to which rare classes mean nothing, and the Brier skill score, in which their few
-    positives drown the rest: the scale at which the paired difference was found to have the most power.
-
-    Returns
-    -------
-    (n_questions,), positive where the candidate is nearer to the answer
-    """
-    rates = np.clip(judged.priors, 0.002, 0.998)
-    scale = np.sqrt(rates * (1 - rates))[judged.class_index]
-    errors = (judged.answers - judged.incumbent) ** 2 - (judged.answers - judged.candidate) ** 2
-    gains: Float = errors / scale
-    return gains
-
-
 def _counted_classes(judged: Judged, policy: Policy) -> NDArray[np.bool_]:
     n_answers = np.bincount(judged.class_index, minlength=len(judged.classes))
     return n_answers >= policy.min_class_answers
 
 
-def _per_class(judged: Judged, values: Float) -> Float:
-    return np.bincount(judged.class_index, weights=values, minlength=len(judged.classes)).astype(np.float64)
-
-
 def _gain(judged: Judged, counted: NDArray[np.bool_], *, level: float) -> Comparison:
-    """Mean over classes of the weighted mean gain, with an interval from its linearisation by product."""
-    gains = standardised_gains(judged)
-    totals = np.maximum(_per_class(judged, judged.weights), np.finfo(np.float64).tiny)
-    means = _per_class(judged, judged.weights * gains) / totals
-    influence = judged.weights * (gains - means[judged.class_index]) / totals[judged.class_index]
-    return _macro(judged, counted, means, influence, level=level)
+    found = mean_gain(judged, counted)
+    return _macro(judged, counted, found.by_class, found.influence, level=level)
 
 
 def _f1(judged: Judged, counted: NDArray[np.bool_], *, level: float) -> Comparison:
     candidate, candidate_influence = _f1_parts(judged, judged.candidate, judged.candidate_thresholds)
     incumbent, incumbent_influence = _f1_parts(judged, judged.incumbent, judged.incumbent_thresholds)
-    return _macro(judged, counted, candidate - incumbent, candidate_influence - incumbent_influence, level=level)
+    influence = candidate_influence - incumbent_influence
+    own = np.where(counted[judged.class_index], influence, 0.0) / max(int(counted.sum()), 1)
+    return _macro(judged, counted, candidate - incumbent, own, level=level)
 
 
 def _f1_parts(judged: Judged, probabilities: Float, thresholds: Float) -> tuple[Float, Float]:
     """Weighted F1 per class, (n_classes,), and what each question adds to it in first order, (n_questions,)."""
     positive = (probabilities >= thresholds[judged.class_index]).astype(np.float64)
     hits, claims = 2 * positive * judged.answers, positive + judged.answers
-    denominators = _per_class(judged, judged.weights * claims)
+    denominators = judged.per_class(judged.weights * claims)
     safe = np.where(denominators > 0, denominators, 1.0)
-    scores = _per_class(judged, judged.weights * hits) / safe
+    scores = judged.per_class(judged.weights * hits) / safe
     influence = judged.weights * (hits - scores[judged.class_index] * claims) / safe[judged.class_index]
     return scores, influence
 
@@ -220,13 +166,9 @@ def _f1_parts(judged: Judged, probabilities: Float, thresholds: Float) -> tuple[
 def _macro(
     judged: Judged, counted: NDArray[np.bool_], differences: Float, influence: Float, *, level: float
 ) -> Comparison:
-    n_counted = int(counted.sum())
-    if n_counted == 0:
+    if not counted.any():
         return Comparison(0.0, -math.inf, math.inf)
-    kept = np.where(counted[judged.class_index], influence, 0.0) / n_counted
-    _, product = np.unique(judged.product_index, return_inverse=True)
-    by_product = np.bincount(product, weights=kept).astype(np.float64)
-    return _interval(float(differences[counted].mean()), by_product, level=level)
+    return _interval(float(differences[counted].mean()), judged.per_product(influence), level=level)
 
 
 def _interval(difference: float, influence: Float, *, level: float) -> Comparison:

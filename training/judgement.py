@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from service.bundle import Bundle, Manifest
 from service.ensemble import Ensemble
 from training.cells import UNKNOWN
-from training.gate import Checks, Judged, Policy, Verdict, judge
+from training.gain import Judged
+from training.gate import Checks, Policy, Verdict, judge
 from training.human_labels import HumanLabels, in_share, seconds
 from training.predict import Progress, predict
 
