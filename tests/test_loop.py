@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from service.bundle_store import BundleStore
+from service.errors import CatalogueError
 from tests.catalogues import write
 from tests.test_retrain import OPTIONS, QUICK, silent, titles
 from training.catalogue import open_catalogue
 from training.fit import train
 from training.gate import Policy
-from training.loop import LoopOptions, Round, loop
+from training.loop import LoopOptions, loop
+from training.loop_report import Round, write_loop_report
+from training.newcomers import rounds_with, without_class
 from training.simulate import Annotators
 
 ANY_PROOF = Policy(level=0.5, min_products=2, min_class_answers=1, max_slowdown=100.0)
@@ -41,6 +44,9 @@ def test_a_loop_serves_labels_retrains_and_reports(tmp_path: Path) -> None:
         on_round=seen.append,
     )
 
+    page = write_loop_report(tmp_path / "report.html", report).read_text()
+    assert page.count("<svg") == 3
+    assert f"{report.answers}</b>" in page
     assert [one.number for one in report.rounds] == [0, 1, 2]
     assert tuple(seen) == report.rounds
     for one in report.rounds[1:]:
@@ -55,6 +61,65 @@ def test_a_loop_serves_labels_retrains_and_reports(tmp_path: Path) -> None:
     assert set(document["rounds"][1]) >= {
         "answers", "products_opened", "test_macro_ap", "requests_sent", "requests_failed", "promoted",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_class_that_nobody_has_seen_appears_in_the_second_round_and_is_handled_by_the_next_bundle(
+    tmp_path: Path,
+) -> None:
+    catalogue = without_class(open_catalogue(write(tmp_path / "shop", 'text = ["title"]', titles)), "lamp")
+    home = tmp_path / "home"
+    train(catalogue, directory=tmp_path / "draft", options=QUICK, progress=silent)
+    store = BundleStore(home)
+    store.promote(store.save(tmp_path / "draft"))
+
+    report = loop(
+        catalogue,
+        home=home,
+        options=LoopOptions(n_rounds=2, n_tasks=40, n_questions=4, retraining=OPTIONS, unseen_class="lamp"),
+        inherited=os.environ,
+        progress=silent,
+        policy=ANY_PROOF,
+    )
+
+    before, after = (one.newcomers for one in report.rounds[1:])
+    assert before is not None
+    assert after is not None
+    assert (before.share_of_traffic, before.share_of_queue, before.uncertainty) == (0.0, 0.0, None)
+    assert after.share_of_traffic > 0.2
+    assert after.lift is not None
+    assert after.lift > 0.9
+    assert "lamp" in write_loop_report(tmp_path / "report.html", report).read_text()
+
+
+def test_newcomers_wait_for_the_second_round_and_rounds_are_equally_long() -> None:
+    is_newcomer = np.arange(103) % 10 == 0
+
+    rows = rounds_with(is_newcomer, n_rounds=4, rng=np.random.default_rng(0))
+
+    assert len({len(own) for own in rows}) == 1
+    assert len(set(np.concatenate(rows).tolist())) == sum(map(len, rows)) > 90
+    assert not is_newcomer[rows[0]].any()
+    assert [int(is_newcomer[own].sum()) for own in rows[1:]] == [4, 4, 3]
+
+
+def test_a_class_that_the_catalogue_does_not_have_is_named_with_those_it_has(tmp_path: Path) -> None:
+    catalogue = open_catalogue(write(tmp_path / "shop", 'text = ["title"]', titles))
+
+    with pytest.raises(CatalogueError, match="no class 'hat'; it has mug, lamp, boot, scarf"):
+        without_class(catalogue, "hat")
+
+
+def test_the_train_part_without_a_class_has_no_product_of_it(tmp_path: Path) -> None:
+    catalogue = open_catalogue(write(tmp_path / "shop", 'text = ["title"]', titles))
+    column = catalogue.taxonomy.classes.index("mug")
+
+    whole, part = (one.read("train") for one in (catalogue, without_class(catalogue, "mug")))
+
+    assert whole.merchant_labels is not None
+    assert part.merchant_labels is not None
+    assert len(part.products) == int((whole.merchant_labels[:, column] != 1).sum()) < len(whole.products)
+    assert not (part.merchant_labels[:, column] == 1).any()
 
 
 def test_annotators_err_as_often_as_they_should_and_always_in_the_same_way() -> None:

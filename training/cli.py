@@ -29,6 +29,7 @@ from training.console import (
     loop_table,
     messages,
     models_table,
+    newcomers_table,
     progress_bars,
     quality_check,
     quality_table,
@@ -339,38 +340,57 @@ def loop(
     catalogue: CataloguePath,
     *,
     n_rounds: Annotated[int, typer.Option("--rounds", help="How often to label and retrain.", min=1)] = 4,
-    n_tasks: Annotated[int, typer.Option("--tasks", help="Products that annotators open a round.", min=1)] = 1_000,
+    n_tasks: Annotated[
+        int, typer.Option("--tasks", help="Products that annotators open a round, at most.", min=1)
+    ] = 1_000,
     error_rate: Annotated[float, typer.Option(help="Share of wrong answers.", min=0, max=1)] = 0.02,
+    unseen: Annotated[
+        str | None,
+        typer.Option(help="A class whose products are kept from training, and appear in the stream in round 2."),
+    ] = None,
+    cold: Annotated[bool, typer.Option("--cold", help="Train anew in every round.")] = False,
     home: Annotated[Path | None, typer.Option(help="Where its own model store and queue go; kept.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
+    report: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
 ) -> None:
     """Close the loop on a catalogue: serve, send the stream, label as people would, retrain, gate, swap, and again.
 
-    It works in a model store and a label queue of its own; what you serve and label is not touched.
+    It works in a model store and a label queue of its own; what you serve and label is not touched. It begins with the
+    bundle that you serve if that is of this catalogue, and trains one otherwise. Every round sends an equal part of the
+    stream. With --unseen it shows what happens when the world changes.
     """
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
     from training.loop import LoopOptions  # noqa: PLC0415
     from training.loop import loop as run  # noqa: PLC0415
+    from training.loop_report import write_loop_report  # noqa: PLC0415  loads matplotlib
+    from training.newcomers import without_class  # noqa: PLC0415
     from training.retrain import RetrainOptions  # noqa: PLC0415
+    from training.warm_start import WarmOptions  # noqa: PLC0415
 
     opened = open_catalogue(catalogue)
+    if unseen is not None:
+        opened = without_class(opened, unseen)
     own = home or Path(tempfile.mkdtemp(prefix="winnow-loop-"))
+    retraining = RetrainOptions(training=TrainingOptions(seed=seed), warm=None if cold else WarmOptions())
     options = LoopOptions(
-        n_rounds=n_rounds, n_tasks=n_tasks, error_rate=error_rate, seed=seed,
-        retraining=RetrainOptions(training=TrainingOptions(seed=seed)),
+        n_rounds=n_rounds, n_tasks=n_tasks, error_rate=error_rate, seed=seed, retraining=retraining,
+        unseen_class=unseen,
     )  # fmt: skip
-    _first_bundle(opened, BundleStore(own), seed=seed)
+    _first_bundle(opened, BundleStore(own), seed=seed, ours_will_do=unseen is None)
     with progress_bars() as progress:
         done = run(
             opened, home=own, options=options, inherited=os.environ, progress=progress,
             on_round=lambda one: messages.print(loop_line(one)),
         )  # fmt: skip
+    path = write_loop_report(report or REPORTS / f"loop-{opened.name}.html", done)
     if as_json:
         typer.echo(json.dumps(done.to_json()))
     else:
         results.print(loop_table(done))
-    messages.print(f"Model store and label queue of this loop: {own}")
+        if unseen is not None:
+            results.print(newcomers_table(done))
+    messages.print(f"Report: {path}. Model store and label queue of this loop: {own}")
 
 
 @app.command()
@@ -412,12 +432,12 @@ def _queue() -> Iterator[LabelQueue]:
         queue.close()
 
 
-def _first_bundle(catalogue: Catalogue, store: BundleStore, *, seed: int) -> None:
-    """Begin with the bundle that is served here if it is of this catalogue, and train one otherwise."""
+def _first_bundle(catalogue: Catalogue, store: BundleStore, *, seed: int, ours_will_do: bool) -> None:
+    """Begin with the bundle that is served here if it will do and is of this catalogue, and train one otherwise."""
     if store.current() is not None:
         return
     current = _store().current()
-    if current is not None:
+    if current is not None and ours_will_do:
         manifest = read_manifest(_store().load(current))
         if (manifest.fields, manifest.taxonomy) == (catalogue.fields, catalogue.taxonomy):
             store.promote(store.save(_store().load(current)))

@@ -17,7 +17,8 @@ from service.quality_course import QualityCourse
 
 if TYPE_CHECKING:  # they load torch or scikit-learn, which a command that needs neither should not wait for
     from training.evaluate import Evaluation, Scores
-    from training.loop import Beside, LoopReport, Round
+    from training.loop_report import Beside, LoopReport, Round
+    from training.newcomers import Newcomers
     from training.predict import Progress as ProgressCallback
     from training.savings import Estimate, Study
 
@@ -162,6 +163,36 @@ def _rate(estimate: LiveEstimate) -> str:
     if estimate.value is None or not estimate.sufficient:
         return "insufficient"
     return f"{estimate.value:.3f} ({estimate.lower:.3f}–{estimate.upper:.3f})"
+
+
+def newcomers_table(report: LoopReport) -> Table:
+    """One row a round: what became of products of a kind that no training had seen."""
+    known = [(one.number, one.newcomers) for one in report.rounds if one.newcomers]
+    table = Table(title=f"newcomers: products of {known[0][1].class_name}, from round 2 on", title_justify="left")
+    for heading in ("round", "of traffic", "of queue", "times chance", "uncertainty (others)"):
+        table.add_column(heading, justify="right")
+    for heading in ("disagreement (others)", "class drift", "wrong after (others)", "AP after"):
+        table.add_column(heading, justify="right")
+    for number, one in known:
+        table.add_row(str(number), *_newcomer_cells(one))
+    return table
+
+
+def _newcomer_cells(one: Newcomers) -> list[str]:
+    return [
+        f"{one.share_of_traffic:.3f}",
+        _digits(one.share_of_queue),
+        _digits(one.lift),
+        f"{_digits(one.uncertainty)} ({one.others_uncertainty:.3f})",
+        f"{_digits(one.disagreement)} ({one.others_disagreement:.3f})",
+        _digits(one.drift.get("class")),
+        f"{one.test_error_rate:.3f} ({one.others_test_error_rate:.3f})",
+        f"{one.test_ap:.3f}",
+    ]
+
+
+def _digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _beside(value: Beside | None) -> str:

@@ -5,43 +5,35 @@ The service runs as it does in production, in a process of its own; the backend 
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.bundle import read_bundle
 from service.bundle_store import BundleStore
 from service.cohort_records import answered_cohorts
-from service.errors import CatalogueError, WinnowError
+from service.errors import CatalogueError
 from service.label_queue.store import LabelQueue, open_store
-from service.launch import command, environment
 from service.live_quality import live_quality
 from training.catalogue import Catalogue, Labels
-from training.gate import Policy, Verdict
+from training.gate import Policy
+from training.loop_report import Beside, LoopReport, Round
+from training.newcomers import Newcomers, TestAnswers, measured, rounds_with
 from training.predict import Progress, evaluate_bundle
-from training.retrain import NothingNew, RetrainOptions, retrain
-from training.simulate import Annotators, Client, ServiceRefused, Traffic, send
+from training.retrain import NothingNew, Retraining, RetrainOptions, retrain
+from training.running_service import drift, running_service, wait_until
+from training.simulate import Annotators, Client, Labelling, Traffic, send
 
-START_SECONDS = 90.0
 SWAP_SECONDS = 60.0
 SEAL_SECONDS = 150.0
 LEASE_SECONDS = 900.0
-POLL_SECONDS = 0.2
-
-
-class LoopFailed(WinnowError):
-    """The service did not start, did not seal its cohort, or did not take over a promoted bundle in time."""
-
-    status = 504
-    title = "loop failed"
 
 
 @dataclass(frozen=True)
@@ -50,8 +42,9 @@ class LoopOptions:
 
     Parameters
     ----------
-    n_tasks : products that annotators open a round
+    n_tasks : products that annotators open a round, at most
     error_rate : share of their answers that are wrong
+    unseen_class : whose products appear in the second round only; the catalogue must keep them from its train part
     """
 
     n_rounds: int = 4
@@ -60,58 +53,24 @@ class LoopOptions:
     error_rate: float = 0.02
     seed: int = 0
     retraining: RetrainOptions = field(default_factory=RetrainOptions)
+    unseen_class: str | None = None
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A macro mean as live quality estimates it, with its interval, beside the truth of all traffic of that bundle."""
+class _Slice:
+    """The part of the stream that one round sends."""
 
-    estimate: float | None
-    lower: float
-    upper: float
-    truth: float | None
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round; the first has no labels yet. Costs are of this round alone."""
-
-    number: int
-    served: str  # version at the end of the round
-    test_macro_ap: float
-    answers: int
-    products_opened: int
-    requests_sent: int
-    requests_failed: int
-    promoted: bool
-    seconds: float
-    precision: Beside | None = None
-    recall: Beside | None = None
-    verdict: Verdict | None = None
-
-
-@dataclass(frozen=True)
-class LoopReport:
-    """All rounds of one loop."""
-
-    catalogue: str
-    home: str
-    rounds: tuple[Round, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
-        whole = asdict(self)
-        for done, one in zip(whole["rounds"], self.rounds, strict=True):
-            done["verdict"] = one.verdict and one.verdict.to_json()
-        return whole
+    records: list[dict[str, Any]]
+    ids: list[str]
+    truth: Labels
+    is_newcomer: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class _Shop:
     """What the loop plays with: the stream cut into rounds, and those who know its truth."""
 
-    slices: list[list[dict[str, Any]]]
-    truths: list[Labels]
+    slices: list[_Slice]
     annotators: Annotators
 
 
@@ -142,17 +101,21 @@ def loop(
     database = f"sqlite:///{home / 'winnow.sqlite3'}"
     rounds = [_first(catalogue, store, progress)]
     on_round(rounds[0])
-    variables = _variables(home, database, options, n_products=len(shop.slices[0]))
-    with _service({**inherited, **variables}, log=home / "service.log") as url:
+    variables = _variables(home, database, options, n_products=len(shop.slices[0].records))
+    with running_service({**inherited, **variables}, log=home / "service.log") as url:
         queue = open_store(database, lease_seconds=LEASE_SECONDS)
         try:
             for number in range(1, options.n_rounds + 1):
-                one = _Turn(catalogue, store, queue, url, home, options, progress, policy)
+                one = _Turn(catalogue, store, queue, url, home, options, _numbered(progress, number), policy)
                 rounds.append(one.run(number, shop))
                 on_round(rounds[-1])
         finally:
             queue.close()
     return LoopReport(catalogue.name, str(home), tuple(rounds))
+
+
+def _numbered(progress: Progress, number: int) -> Progress:
+    return lambda stage, done, total: progress(f"{number}: {stage}", done, total)
 
 
 @dataclass(frozen=True)
@@ -171,29 +134,54 @@ class _Turn:
     def run(self, number: int, shop: _Shop) -> Round:
         """Send a slice of the stream, have it labelled, retrain, and wait until what was promoted is served."""
         began = time.monotonic()
-        records, truth = shop.slices[number - 1], shop.truths[number - 1]
+        own = shop.slices[number - 1]
         served = _current(self.store)
-        traffic = send(self.url, records, classes=self.catalogue.taxonomy.classes)
+        report = partial(self.progress, "send traffic")
+        traffic = send(self.url, own.records, classes=self.catalogue.taxonomy.classes, report=report)
         self._wait_for_cohort(number)
+        drifted = drift(self.url)
         labelling = shop.annotators.label_everything(self.url, id_field=self.catalogue.fields.id)
-        precision, recall = self._live_quality(served, traffic, truth)
-        verdict = self._retrain()
+        precision, recall = self._live_quality(served, traffic, own.truth)
+        done = self._retrain()
+        test_macro_ap, answers = self._test(self.options.unseen_class)
         return Round(
             number=number,
             served=_current(self.store),
-            test_macro_ap=_test_macro_ap(self.catalogue, self.store, self.progress),
+            test_macro_ap=test_macro_ap,
             answers=labelling.n_answers,
             products_opened=labelling.n_products,
             requests_sent=traffic.n_sent,
             requests_failed=traffic.n_failed,
-            promoted=verdict is not None and verdict.promote,
+            promoted=done is not None and done.promoted,
             seconds=time.monotonic() - began,
             precision=precision,
             recall=recall,
-            verdict=verdict,
+            verdict=done.verdict if done else None,
+            start=done.start if done else None,
+            training_seconds=sum(done.seconds.values()) if done else None,
+            newcomers=self._newcomers(own, traffic, labelling, drifted, answers) if answers else None,
         )
 
-    def _retrain(self) -> Verdict | None:
+    def _newcomers(
+        self, own: _Slice, traffic: Traffic, labelling: Labelling, drifted: dict[str, float], answers: TestAnswers
+    ) -> Newcomers:
+        name = self.catalogue.taxonomy.classes[answers.column]
+        return measured(
+            name, own.is_newcomer, traffic, ids=own.ids, opened=labelling.opened, drift=drifted, test=answers
+        )
+
+    def _test(self, unseen_class: str | None) -> tuple[float, TestAnswers | None]:
+        """Macro average precision of what is served, and its answers about the test part where there are newcomers."""
+        bundle = read_bundle(self.store.load())
+        evaluation, said, truth = evaluate_bundle(bundle, self.catalogue, part="test", progress=self.progress)
+        if unseen_class is None:
+            return evaluation.ensemble.macro_ap, None
+        column = self.catalogue.taxonomy.classes.index(unseen_class)
+        positive = said.probabilities >= np.asarray(bundle.manifest.thresholds)
+        ap = float(evaluation.ensemble.average_precision[column])
+        return evaluation.ensemble.macro_ap, TestAnswers(positive, truth, column, ap)
+
+    def _retrain(self) -> Retraining | None:
         try:
             done = retrain(
                 self.catalogue,
@@ -208,16 +196,16 @@ class _Turn:
         except NothingNew:
             return None
         if done.promoted:
-            _wait(
+            wait_until(
                 lambda: Client(self.url).call("GET", "/model")["version"] == done.candidate,
                 seconds=SWAP_SECONDS,
                 what=f"the service did not take over {done.candidate}",
             )
-        return done.verdict
+        return done
 
     def _wait_for_cohort(self, number: int) -> None:
         """Wait until the round's traffic lies in the queue as one sealed cohort."""
-        _wait(
+        wait_until(
             lambda: len(self.queue.cohorts()) >= number,
             seconds=SEAL_SECONDS,
             what="the service did not seal its cohort",
@@ -241,15 +229,22 @@ def _shop(catalogue: Catalogue, options: LoopOptions) -> _Shop:
     part = catalogue.read("stream")
     if part.truth is None:
         raise CatalogueError("the loop needs the truth of the stream, to simulate annotators by it")
-    order = np.random.default_rng(options.seed).permutation(len(part.products))
-    records = list(catalogue.records("stream"))
-    size = len(order) // options.n_rounds  # of every round, so that a cohort is sealed when the last product has come
-    rows = [order[number * size : (number + 1) * size] for number in range(options.n_rounds)]
     ids = [product.product_id for product in part.products]
-    classes = catalogue.taxonomy.classes
+    classes, records = catalogue.taxonomy.classes, list(catalogue.records("stream"))
+    is_newcomer = np.zeros(len(ids), dtype=np.bool_)
+    if options.unseen_class is not None:
+        is_newcomer = part.truth[:, classes.index(options.unseen_class)] == 1
+    rows = rounds_with(is_newcomer, n_rounds=options.n_rounds, rng=np.random.default_rng(options.seed))
     return _Shop(
-        slices=[[records[row] for row in own] for own in rows],
-        truths=[part.truth[own] for own in rows],
+        slices=[
+            _Slice(
+                [records[row] for row in own.tolist()],
+                [ids[row] for row in own.tolist()],
+                part.truth[own],
+                is_newcomer[own],
+            )
+            for own in rows
+        ],
         annotators=Annotators(ids, part.truth, classes=classes, error_rate=options.error_rate, seed=options.seed),
     )
 
@@ -266,50 +261,6 @@ def _variables(home: Path, database: str, options: LoopOptions, *, n_products: i
         "WINNOW_QUESTIONS": str(options.n_questions),
         "WINNOW_LOG_LEVEL": "warning",
     }
-
-
-@contextmanager
-def _service(variables: Mapping[str, str], *, log: Path) -> Iterator[str]:
-    """The service in a process of its own, on a free port of this machine, until the block ends."""
-    port = _free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command("127.0.0.1", port), env=environment(variables, 1), stdout=output, stderr=subprocess.STDOUT
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(lambda: _is_up(process, url), seconds=START_SECONDS, what=f"the service did not start; see {log}")
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _is_up(process: subprocess.Popen[bytes], url: str) -> bool:
-    if process.poll() is not None:
-        raise LoopFailed(f"the service ended at once with status {process.returncode}; see its log")
-    try:
-        Client(url).call("GET", "/model")
-    except ServiceRefused:
-        return False
-    return True
-
-
-def _wait(happened: Callable[[], bool], *, seconds: float, what: str) -> None:
-    until = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > until:
-            raise LoopFailed(f"{what} within {seconds:.0f} s")
-        time.sleep(POLL_SECONDS)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _first(catalogue: Catalogue, store: BundleStore, progress: Progress) -> Round:

@@ -121,6 +121,36 @@ def learning_curves(
     return _svg(figure)
 
 
+def rounds(x: Sequence[float], lines: Mapping[str, Sequence[float | None]], *, x_label: str) -> str:
+    """One line a name over the rounds; a value that is not known leaves a gap."""
+    figure, axes = _figure(height=3.0)
+    for name, values in lines.items():
+        known = [np.nan if value is None else value for value in values]
+        axes.plot(x, known, marker="o", markersize=4, linewidth=1.4, label=name)
+    axes.set_xlabel(x_label)
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def beside_truth(
+    x: Sequence[float],
+    estimates: Sequence[tuple[float | None, float, float]],
+    truths: Sequence[float | None],
+    *,
+    y_label: str,
+) -> str:
+    """Estimates with their intervals, value, lower and upper, and the truth as a line beside them."""
+    figure, axes = _figure(height=3.0)
+    value, lower, upper = np.array(estimates, dtype=np.float64).T
+    distances = np.maximum(np.stack([value - lower, upper - value]), 0.0)
+    axes.errorbar(x, value, yerr=distances, fmt="o", color=ACCENT, capsize=3, label="live, 95 % interval")
+    known = [np.nan if truth is None else truth for truth in truths]
+    axes.plot(x, known, color=INK, linewidth=1.4, marker="_", markersize=12, label="truth of the traffic")
+    axes.set(xlabel="round", ylabel=y_label, xticks=list(x))
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
 def _binned(
     probabilities: NDArray[np.float64], outcomes: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +40,14 @@ class Traffic:
     Parameters
     ----------
     positive : (n_products, n_classes), the served yes/no; a product whose request failed has none
+    uncertainty, disagreement : (n_products,), in bits, NaN where the request failed
     """
 
     n_sent: int
     n_failed: int
     positive: NDArray[np.bool_]
+    uncertainty: NDArray[np.float64]
+    disagreement: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,12 @@ class Labelling:
     """What a round of annotators did."""
 
     n_answers: int  # unsure among them
-    n_products: int
+    opened: tuple[str, ...]  # ids of the products
+
+    @property
+    def n_products(self) -> int:
+        """How many they opened."""
+        return len(self.opened)
 
 
 class Client:
@@ -103,34 +111,58 @@ def as_posted(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def send(url: str, records: Sequence[Mapping[str, Any]], *, classes: Sequence[str]) -> Traffic:
-    """Classify all records, in requests of 32 products over two connections."""
+def send(
+    url: str,
+    records: Sequence[Mapping[str, Any]],
+    *,
+    classes: Sequence[str],
+    report: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Traffic:
+    """Classify all records, in requests of 32 products over two connections.
+
+    Parameters
+    ----------
+    report : told the number of products answered, and of all
+    """
     starts = range(0, len(records), PRODUCTS_A_REQUEST)
     requests = [records[start : start + PRODUCTS_A_REQUEST] for start in starts]
     column = {name: index for index, name in enumerate(classes)}
     with ThreadPoolExecutor(N_CONNECTIONS) as pool:
-        answers = list(pool.map(lambda request: _classified(url, request, column), requests))
+        answers = []
+        for answer in pool.map(lambda request: _classified(url, request, column), requests):
+            answers.append(answer)
+            report(min(len(answers) * PRODUCTS_A_REQUEST, len(records)), len(records))
     return Traffic(
         n_sent=len(requests),
-        n_failed=sum(not is_answered for is_answered, _ in answers),
-        positive=np.concatenate([positive for _, positive in answers]),
+        n_failed=sum(not one.is_answered for one in answers),
+        positive=np.concatenate([one.positive for one in answers]),
+        uncertainty=np.concatenate([one.uncertainty for one in answers]),
+        disagreement=np.concatenate([one.disagreement for one in answers]),
     )
 
 
-def _classified(
-    url: str, records: Sequence[Mapping[str, Any]], column: Mapping[str, int]
-) -> tuple[bool, NDArray[np.bool_]]:
+@dataclass(frozen=True)
+class _Answered:
+    is_answered: bool
+    positive: NDArray[np.bool_]
+    uncertainty: NDArray[np.float64]
+    disagreement: NDArray[np.float64]
+
+
+def _classified(url: str, records: Sequence[Mapping[str, Any]], column: Mapping[str, int]) -> _Answered:
     positive = np.zeros((len(records), len(column)), dtype=np.bool_)
+    unknown = np.full(len(records), np.nan)
     client = Client(url)
     try:
         answer = client.call("POST", "/classify", {"products": [as_posted(record) for record in records]})
     except ServiceRefused:
-        return False, positive
+        return _Answered(False, positive, unknown, unknown)
     finally:
         client.close()
     for row, result in enumerate(answer["results"]):
         positive[row, [column[name] for name in result["positive"]]] = True
-    return True, positive
+    scores = (np.array([result[name] for result in answer["results"]]) for name in ("uncertainty", "disagreement"))
+    return _Answered(True, positive, *scores)
 
 
 class Annotators:
@@ -156,20 +188,20 @@ class Annotators:
         names = [f"simulated-{index}" for index in range(n_annotators)]
         with ThreadPoolExecutor(n_annotators) as pool:
             done = list(pool.map(lambda name: self._label(Client(url), name, id_field), names))
-        return Labelling(sum(one.n_answers for one in done), sum(one.n_products for one in done))
+        return Labelling(sum(one.n_answers for one in done), tuple(one_id for one in done for one_id in one.opened))
 
     def _label(self, client: Client, name: str, id_field: str) -> Labelling:
-        n_answers = n_products = 0
+        n_answers, opened = 0, list[str]()
         while True:
             lease = client.call("POST", "/label-queue/lease", {"annotator": name, "limit": TASKS_A_LEASE})
             if not lease["tasks"]:
                 client.close()
-                return Labelling(n_answers, n_products)
+                return Labelling(n_answers, tuple(opened))
             labels = [self.labels_of(task, id_field) for task in lease["tasks"]]
             body = {"annotator": name, "lease_token": lease["lease_token"], "labels": labels}
             client.call("POST", "/label-queue/labels", body)
             n_answers += sum(len(label.get("answers", ())) for label in labels)
-            n_products += len(labels)
+            opened += [str(task["product"][id_field]) for task in lease["tasks"]]
 
     def labels_of(self, task: Mapping[str, Any], id_field: str) -> dict[str, Any]:
         """What they say about one task, as the label queue takes it."""
