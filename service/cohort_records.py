@@ -14,6 +14,8 @@ from service.acquisition.cohort import CohortTotals, Question, SampledProduct, S
 from service.answered_cohort import AnsweredCohort, AskedQuestions, Outcome
 from service.label_queue.rows import NewCohort, NewQuestion, NewTask, SampledQuestion, SampledTask, StoredCohort
 
+POOL = "pool"  # the worker that seals what was drawn from a catalogue instead of from traffic
+
 _OUTCOMES = {"yes": Outcome.YES, "no": Outcome.NO, "unsure": Outcome.UNSURE, "conflict": Outcome.UNSURE}
 
 
@@ -72,6 +74,11 @@ def _question(question: Question) -> NewQuestion:
     )
 
 
+def of_traffic(cohorts: Iterable[StoredCohort]) -> list[StoredCohort]:
+    """Cohorts of traffic alone: what was drawn from a catalogue says nothing of how good the service's answers are."""
+    return [stored for stored in cohorts if stored.worker != POOL]
+
+
 def answered_cohort(stored: StoredCohort, tasks: Sequence[SampledTask]) -> AnsweredCohort:
     """Arrange a stored cohort with the verdicts so far for `service.live_quality`.
 
@@ -125,9 +132,11 @@ def exported_questions(cohorts: Sequence[StoredCohort], tasks: Iterable[SampledT
 def _with_tasks(
     cohorts: Sequence[StoredCohort], tasks: Iterable[SampledTask]
 ) -> list[tuple[StoredCohort, list[SampledTask]]]:
+    """Each cohort with its tasks; tasks of other cohorts are passed over."""
     own: dict[str, list[SampledTask]] = {stored.id: [] for stored in cohorts}
     for task in tasks:
-        own[task.cohort_id].append(task)
+        if task.cohort_id in own:
+            own[task.cohort_id].append(task)
     return [(stored, own[stored.id]) for stored in cohorts]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from service.cohort_records import answered_cohorts
+from service.cohort_records import answered_cohorts, of_traffic
 from service.label_queue.rows import SampledTask, StoredCohort
 from service.live_quality import LEVEL, ClassQuality, Estimate, LiveQuality, live_quality
 
@@ -69,7 +69,8 @@ def quality_course(
     cohorts, tasks : of any bundles, with all the tasks of those cohorts
     """
     alike = sorted(
-        (one for one in cohorts if tuple(one.counters["classes"]) == tuple(classes)), key=lambda one: one.sealed_at
+        (one for one in of_traffic(cohorts) if tuple(one.counters["classes"]) == tuple(classes)),
+        key=lambda one: one.sealed_at,
     )
     own = [one for one in alike if one.bundle_version == version]
     return QualityCourse(

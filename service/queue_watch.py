@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from service.annotator_error import annotator_errors
 from service.bundle import Manifest
-from service.cohort_records import answered_cohorts
+from service.cohort_records import answered_cohorts, of_traffic
 from service.errors import QueueUnavailable
 from service.label_queue.store import LabelQueue
 from service.label_queue.writer import QueueWriter, WriterCounts
@@ -62,7 +62,7 @@ class QueueWatch:
         if manifest is None:
             return
         try:
-            cohorts = self._queue.cohorts(manifest.version)
+            cohorts = of_traffic(self._queue.cohorts(manifest.version))
             answered = answered_cohorts(cohorts, self._queue.answered_questions(manifest.version))
         except QueueUnavailable:
             return  # `look` tells of it

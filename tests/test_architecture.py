@@ -28,7 +28,7 @@ DOORS = {
     "PIL": ("service.features.image", "training.demo_pictures"),
     "prometheus_client": ("service.metrics",),
     "psycopg": ("service.label_queue",),
-    "pyarrow": ("training.catalogue", "training.tables", "training.demo_catalogue"),
+    "pyarrow": ("training.catalogue", "training.tables", "training.scored_table", "training.demo_catalogue"),
     "rich": ("training.cli", "training.console"),
     "sqlalchemy": ("service.label_queue",),
     "typer": ("training.cli",),

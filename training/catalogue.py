@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from service.bundle import Manifest
 from service.contracts import FieldSpec, Product
 from service.errors import CatalogueError, UnreadableImage
 from service.features.image import decode_image
@@ -38,7 +39,7 @@ from training.cells import (
     number_cell,
     text_cell,
 )
-from training.tables import column_names, read_batches
+from training.tables import Cells, column_names, read_batches
 
 Labels = NDArray[np.int8]  # (n_products, n_classes): 1 yes, 0 no, -1 unknown
 
@@ -72,6 +73,21 @@ class Catalogue:
     tables: Mapping[PartName, PartTables]
     thresholds: ThresholdSettings
 
+    def check_fit(self, manifest: Manifest) -> None:
+        """Refuse a bundle that was trained with other fields or classes.
+
+        Raises
+        ------
+        CatalogueError
+            Naming what differs.
+        """
+        if self.fields != manifest.fields:
+            raise CatalogueError(f"[fields] of {self.name} differ from those of {manifest.version}; train on it first")
+        if self.taxonomy != manifest.taxonomy:
+            raise CatalogueError(
+                f"the classes of {self.name} differ from those of {manifest.version}; train on it first"
+            )
+
     def has(self, part: PartName) -> bool:
         """Whether the catalogue has this part."""
         return part in self.tables
@@ -87,7 +103,34 @@ class Catalogue:
             If the part is not there or a cell is not what its column should hold.
         """
         for record in self._records(part):
-            yield {name: None if isinstance(cell, MissingImage) else cell for name, cell in record.items()}
+            yield _without_missing(record)
+
+    def path(self, part: PartName) -> Path:
+        """The table of a part's products."""
+        return self.directory / self._tables(part).products
+
+    def batches(self, part: PartName) -> Iterator[dict[str, Cells]]:
+        """The product table of a part as it was read, some rows at a time; `checked` makes records of them."""
+        return read_batches(self.path(part), self.fields.columns)
+
+    def checked(self, part: PartName, batch: Mapping[str, Cells], *, first_row: int) -> list[dict[str, Any]]:
+        """The records of a batch, as `records` has them.
+
+        Raises
+        ------
+        CatalogueError
+            If a cell is not what its column should hold.
+        """
+        return [_without_missing(record) for record in self._checked(self.path(part), batch, first_row)]
+
+    def merchant_labels(self, part: PartName) -> tuple[dict[str, int], Labels] | None:
+        """The row of each product's id, and the labels of the rows; None if the part has no merchant labels."""
+        table = self._tables(part).merchant_labels
+        if table is None:
+            return None
+        path = self.directory / table
+        ids, labels = _label_rows(path, self.fields.id, self.taxonomy.classes)
+        return _row_of_id(ids, Place(path, self.fields.id, 1)), labels
 
     def read(self, part: PartName) -> Part:
         """Read products and labels of a part.
@@ -145,17 +188,19 @@ class Catalogue:
 
     def _records(self, part: PartName) -> Iterator[dict[str, Any]]:
         """Records, where an image that is not there is a `MissingImage`."""
-        path = self.directory / self._tables(part).products
-        checks = self._checks()
         first_row = 1
-        for batch in read_batches(path, self.fields.columns):
-            columns = [
-                [checks[column](cell, Place(path, column, row)) for row, cell in enumerate(cells, first_row)]
-                for column, cells in batch.items()
-            ]
-            for row in zip(*columns, strict=True):
-                yield dict(zip(batch, row, strict=True))
-            first_row += len(columns[0])
+        for batch in self.batches(part):
+            records = self._checked(self.path(part), batch, first_row)
+            yield from records
+            first_row += len(records)
+
+    def _checked(self, path: Path, batch: Mapping[str, Cells], first_row: int) -> list[dict[str, Any]]:
+        checks = self._checks()
+        columns = [
+            [checks[column](cell, Place(path, column, row)) for row, cell in enumerate(cells, first_row)]
+            for column, cells in batch.items()
+        ]
+        return [dict(zip(batch, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def _checks(self) -> dict[str, Callable[[object, Place], object]]:
         fields = self.fields
@@ -182,6 +227,10 @@ class Catalogue:
         labels = np.full((len(row_of), len(self.taxonomy)), UNKNOWN, dtype=np.int8)
         labels[rows[matched]] = given[matched]
         return labels, int(len(ids) - matched.sum())
+
+
+def _without_missing(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(cell, MissingImage) else cell for name, cell in record.items()}
 
 
 def open_catalogue(path: Path) -> Catalogue:

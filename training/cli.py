@@ -62,6 +62,8 @@ app = typer.Typer(
 )
 models = typer.Typer(no_args_is_help=True, help="The bundles in the model store.")
 app.add_typer(models, name="models")
+queue = typer.Typer(no_args_is_help=True, help="The label queue.")
+app.add_typer(queue, name="queue")
 labels = typer.Typer(no_args_is_help=True, help="The label queue in files, for Label Studio and for analysts.")
 app.add_typer(labels, name="labels")
 
@@ -72,6 +74,8 @@ Version = Annotated[
     str, typer.Argument(metavar="BUNDLE", help="A version from `winnow models list`, or current, or latest.")
 ]
 Part = Literal["test", "stream"]
+AnyPart = Literal["train", "test", "stream"]
+Processes = Annotated[int | None, typer.Option(help="Processes that work at once; one a core by default.", min=1)]
 Seed = Annotated[int, typer.Option(help="The same seed on the same data gives the same result.", min=0)]
 Pretrained = Annotated[bool, typer.Option(help="See images by the pretrained encoder, if winnow[images] is installed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
@@ -127,6 +131,59 @@ def evaluate(
 ) -> None:
     """Score a bundle and each of its members against the truth of a catalogue."""
     _evaluate(_read(version), open_catalogue(catalogue), part=part, report=report, as_json=as_json)
+
+
+@app.command()
+def score(
+    catalogue: CataloguePath,
+    *,
+    out: Annotated[Path, typer.Option(help="Where to write the scores: .parquet or .jsonl.")],
+    part: Annotated[AnyPart, typer.Option(help="Which part to score.")] = "stream",
+    bundle: Annotated[str, typer.Option(help="A version from `winnow models list`, or current.")] = "current",
+    processes: Processes = None,
+) -> None:
+    """Score a catalogue of any size: probabilities, yes or no, doubt, and what a person's answers would teach.
+
+    A run that was killed goes on where it was when the same command is given again; every product is scored once.
+    """
+    from training.score_job import score_catalogue  # noqa: PLC0415  only this command and the next need it
+
+    with progress_bars() as progress:
+        n_products = score_catalogue(
+            _store().load(bundle), open_catalogue(catalogue), part=part, out=out,
+            n_processes=processes or os.cpu_count() or 1, progress=progress,
+        )  # fmt: skip
+    messages.print(f"Wrote the scores of {n_products} products to {out}.")
+
+
+@queue.command("fill")
+def fill_queue(
+    catalogue: CataloguePath,
+    *,
+    part: Annotated[AnyPart, typer.Option(help="Which part to draw from.")] = "stream",
+    n_tasks: Annotated[int, typer.Option("--tasks", help="How many products to queue.", min=1)] = 1_000,
+    n_questions: Annotated[int, typer.Option("--questions", help="Questions about each of them.", min=1)] = 5,
+    bundle: Annotated[str, typer.Option(help="A version from `winnow models list`, or current.")] = "current",
+    processes: Processes = None,
+) -> None:
+    """Queue the questions most worth asking about a whole catalogue, doubtful merchant labels among them.
+
+    Nothing is queued if it is interrupted. A product that is queued already gets the new questions beside its old ones.
+    """
+    from training.pool import PoolOptions, enqueue_pool, pool_cohort  # noqa: PLC0415
+
+    with progress_bars() as progress:
+        sealed = pool_cohort(
+            _store().load(bundle), opened := open_catalogue(catalogue), part=part,
+            options=PoolOptions(n_tasks, n_questions), salt=os.urandom(16), now=datetime.now(UTC),
+            n_processes=processes or os.cpu_count() or 1, progress=progress,
+        )  # fmt: skip
+    with _queue() as label_queue:
+        enqueue_pool(label_queue, sealed, id_field=opened.fields.id)
+    messages.print(
+        f"Queued {len(sealed.products)} of {sealed.totals.n_products} products, with "
+        f"{sum(len(product.questions) for product in sealed.products)} questions."
+    )
 
 
 @models.command("list")

@@ -71,13 +71,7 @@ def evaluate_bundle(
 
 def check_fit(bundle: Bundle, catalogue: Catalogue) -> None:
     """Refuse a catalogue whose fields or classes are not those the bundle was trained with."""
-    manifest = bundle.manifest
-    if catalogue.fields != manifest.fields:
-        raise CatalogueError(f"[fields] of {catalogue.name} differ from those of {manifest.version}; train on it first")
-    if catalogue.taxonomy != manifest.taxonomy:
-        raise CatalogueError(
-            f"the classes of {catalogue.name} differ from those of {manifest.version}; train on it first"
-        )
+    catalogue.check_fit(bundle.manifest)
 
 
 def _evaluation(bundle: Bundle, catalogue: Catalogue, part: str, said: Predictions, truth: Labels) -> Evaluation:

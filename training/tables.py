@@ -61,6 +61,18 @@ def read_batches(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Cells
     return _format(path).batches(path, columns)
 
 
+def count_rows(path: Path) -> int:
+    """How many rows a table has; of CSV at most so many, for a cell may hold a line break."""
+    if path.suffix.lower() == ".parquet":
+        try:
+            return int(pq.read_metadata(path).num_rows)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(path, "Parquet") from error
+    with path.open("rb") as file:
+        n_lines = sum(not line.isspace() for line in file)
+    return n_lines - (path.suffix.lower() == ".csv")  # its header is none
+
+
 def write_table(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
     """Write columns of equal length in the format that the suffix names; None is null."""
     _format(path).write(path, columns)
