@@ -351,7 +351,10 @@ def replay(
         int, typer.Option("--products", help="Products a round, where whole products are asked about.", min=1)
     ] = 200,
     only: Annotated[list[str] | None, typer.Option(help="A strategy to compare; may be repeated.")] = None,
-    bundle: Annotated[str | None, typer.Option(help="A bundle whose embedding shows the heads the images.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="A bundle whose embedding the heads shall see, too.")] = None,
+    see_images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Whether the heads see the images; takes half as long again.")
+    ] = True,
     error_rate: Annotated[float, typer.Option(help="Share of wrong answers.", min=0, max=1)] = 0.02,
     human_weight: Annotated[
         float, typer.Option(help="What an answer counts against a believed merchant label.", min=0)
@@ -365,8 +368,12 @@ def replay(
     as_json: AsJson = False,
     report: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
 ) -> None:
-    """Measure how many answers each way of asking needs on a catalogue whose truth is known, and recommend one."""
-    from training.replay import Plan  # noqa: PLC0415  loads scikit-learn
+    """Measure how many answers each way of asking needs on a catalogue whose truth is known, and recommend one.
+
+    It learns with linear heads on text, categories and numbers, and on images where winnow\\[images] is installed.
+    """
+    from training.pretrained import find_encoder  # noqa: PLC0415  loads torch
+    from training.replay import Plan  # noqa: PLC0415
     from training.replay_pool import read_pool  # noqa: PLC0415
     from training.replay_report import write_replay_report  # noqa: PLC0415
     from training.replay_shelf import open_shelf  # noqa: PLC0415
@@ -377,8 +384,9 @@ def replay(
     opened = open_catalogue(catalogue)
     plan = Plan(n_rounds, n_answers, n_products, error_rate, human_weight)
     strategies = named(only or [])
+    images = find_encoder(CACHE.expanduser()) if see_images and opened.fields.image is not None else None
     with progress_bars() as progress:
-        pool = read_pool(opened, bundle=_read(bundle) if bundle else None, progress=progress)
+        pool = read_pool(opened, bundle=_read(bundle) if bundle else None, images=images, progress=progress)
         runs = run(
             pool, strategies, shelf=open_shelf(keep or REPORTS / f"replay-{opened.name}-runs", pool, plan),
             seeds=range(n_seeds), n_processes=n_processes or os.cpu_count() or 1, progress=progress,

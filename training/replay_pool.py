@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
+from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from service.bundle import Bundle
@@ -23,11 +25,15 @@ from service.features.numerical import CLIP, signed_log
 from training.catalogue import Catalogue, Labels
 from training.predict import Progress, predict
 
+if TYPE_CHECKING:
+    from training.pretrained import ImageEncoder
+
 MAX_TERMS = 30_000
 MAX_GRAMS = 30_000
 MAX_VALUES = 20_000  # categories and pairs of them
 MIN_PRODUCTS = 3  # with a word, a value or a pair of values
 WORD_SCALE, VALUE_SCALE, NUMBER_SCALE = 2.0, 1.0, 0.3  # a larger scale is a weaker penalty
+N_IMAGE_DIRECTIONS = 64
 KNOTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # standard deviations where a number's effect may bend
 
 
@@ -62,12 +68,15 @@ class Pool:
         return len(self.truth)
 
 
-def read_pool(catalogue: Catalogue, *, bundle: Bundle | None, progress: Progress) -> Pool:
+def read_pool(
+    catalogue: Catalogue, *, bundle: Bundle | None = None, images: ImageEncoder | None = None, progress: Progress
+) -> Pool:
     """Read a catalogue and make its features.
 
     Parameters
     ----------
-    bundle : with one, its embedding, which has seen the images, is a view of its own
+    bundle : with one, its embedding is a view of its own
+    images : with one, its features are a view of their own, reduced to their main directions
 
     Raises
     ------
@@ -83,6 +92,10 @@ def read_pool(catalogue: Catalogue, *, bundle: Bundle | None, progress: Progress
     products = [*train.products, *stream.products, *test.products]
     n_known = len(train.products) + len(stream.products)
     views = _views(products, n_known=n_known)
+    if images is not None:
+        contents = [product.image for product in products]
+        seen, there = images.features(contents, progress=partial(progress, "see images"))
+        views.append(csr_array(_main_directions(seen.astype(np.float32), there, n_known=n_known)))
     if bundle is not None:
         embedding = predict(bundle, products, progress=progress).embedding
         views.append(csr_array(_standardised(embedding, n_known=n_known).astype(np.float32)))
@@ -162,6 +175,16 @@ def _counted(vectoriser: TfidfVectorizer, documents: Sequence[Any], *, n_known: 
 
 def _beside(blocks: Sequence[csr_array]) -> csr_array:
     return csr_array(hstack(blocks, format="csr", dtype=np.float32))
+
+
+def _main_directions(features: NDArray[np.float32], there: NDArray[np.bool_], *, n_known: int) -> NDArray[np.float32]:
+    """The directions in which the features vary most; 0 for a product that is not `there`."""
+    known = features[:n_known][there[:n_known]]
+    if len(known) <= N_IMAGE_DIRECTIONS:
+        return np.zeros((len(features), 0), dtype=np.float32)
+    reduction = PCA(N_IMAGE_DIRECTIONS, whiten=True, svd_solver="randomized", random_state=0).fit(known)
+    reduced = reduction.transform(features) / np.sqrt(N_IMAGE_DIRECTIONS)
+    return np.asarray(reduced * there[:, None], dtype=np.float32)
 
 
 def _standardised(values: NDArray[Any], *, n_known: int) -> NDArray[Any]:
