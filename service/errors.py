@@ -127,6 +127,13 @@ class SecondReplica(WinnowError):
     title = "second replica on SQLite"
 
 
+class AlreadyRunning(WinnowError):
+    """Another process does what only one may do at a time."""
+
+    status = 409
+    title = "already running"
+
+
 class LeaseLost(WinnowError):
     """The tasks are not held by this lease token: it expired and somebody else took them, or it was never granted.
 

@@ -13,10 +13,10 @@ import pytest
 
 from service.bundle import GRAPH
 from service.bundle_store import BundleStore
-from service.errors import BundleRefused, NoBundle
+from service.errors import AlreadyRunning, BundleRefused, NoBundle
 from service.promotions import HISTORY, Move, history
 from tests.tiny_bundle import write_tiny_bundle
-from training.promote import AlreadyRunning, only_one, promote, rollback
+from training.promote import only_one, promote, rollback
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent

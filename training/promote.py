@@ -13,18 +13,11 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 from service.bundle_store import BundleStore
-from service.errors import NoBundle, WinnowError
+from service.errors import AlreadyRunning, NoBundle
 from service.history import append
 from service.promotions import HISTORY, Kind, Move, history, replaced_by
 
 LOCK = "retrain.lock"
-
-
-class AlreadyRunning(WinnowError):
-    """Another retraining works on the same model store."""
-
-    status = 409
-    title = "already running"
 
 
 def promote(store: BundleStore, version: str, *, now: datetime, why: str, kind: Kind = "promotion") -> Move:

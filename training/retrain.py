@@ -101,9 +101,9 @@ def retrain(
     NothingNew
         If nobody has answered anything since the incumbent was trained.
     AlreadyRunning
-        If another retraining works on this store.
+        If another retraining works on this model store, or on this label queue from another machine.
     """
-    with only_one(directory):
+    with only_one(directory), queue.exclusive("retraining") as check:
         incumbent = _incumbent(store, catalogue)
         labels = read_human_labels(queue, fields=catalogue.fields, classes=catalogue.taxonomy.classes)
         labels = labels.only(labels.times < seconds(now))
@@ -116,6 +116,7 @@ def retrain(
         candidate = read_bundle(store.load(manifest.version))
         verdict = judge_candidate(candidate, incumbent, labels, progress=progress, policy=policy)
         if verdict.promote:
+            check()
             promote(store, manifest.version, now=now, why="; ".join(verdict.reasons))
         logger.info("retrained", extra={"candidate": manifest.version, "promoted": verdict.promote})
         return Retraining(

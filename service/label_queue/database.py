@@ -46,7 +46,7 @@ class Database:
         QueueUnavailable
             If the database does not answer.
         """
-        with _translated_errors(), self.engine.connect() as connection:
+        with translated_errors(), self.engine.connect() as connection:
             connection.execution_options(**{READING: True})
             if self.is_postgresql:
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -63,7 +63,7 @@ class Database:
         StorageFull
             If its disk is full.
         """
-        with _translated_errors():
+        with translated_errors():
             if self._write_lock is None:
                 with self.engine.begin() as connection:
                     yield connection
@@ -132,7 +132,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
+    """Turn what a driver raises into `QueueUnavailable` and `StorageFull`."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:

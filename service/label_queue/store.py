@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from service.annotator_error import Agreement
 from service.errors import LeaseLost, QueueUnavailable
 from service.label_queue import enqueuing, exports, reading, statements, submitting
 from service.label_queue.database import Database
+from service.label_queue.exclusive import exclusive
 from service.label_queue.migrate import migrate
 from service.label_queue.reading import Filters
 from service.label_queue.replica import ReplicaClaim
@@ -191,6 +192,12 @@ class LabelQueue:
         """Return the sampled tasks of those cohorts, by falling q, with all that a weighted estimate needs."""
         with self._read() as connection:
             return exports.sampled_tasks(connection, bundle_version)
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[Callable[[], None]]:
+        """Hold a lock that only one process may have, on whatever machine; see `exclusive.exclusive`."""
+        with exclusive(self.database, name) as check:
+            yield check
 
     def check(self) -> None:
         """Raise `QueueUnavailable` unless the database answers."""
