@@ -16,6 +16,7 @@ from PIL import Image
 from service.contracts import Product
 from service.errors import CatalogueError
 from training.catalogue import check_images, open_catalogue
+from training.cells import NUMBERS, TEXTS, Place, category_cell, number_cell, plain_column, text_cell
 from training.tables import BATCH_ROWS, write_table
 
 FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion"
@@ -411,3 +412,16 @@ def test_a_truth_that_the_toml_leaves_out_is_found_beside_the_products(tmp_path:
 def test_a_truth_that_is_nowhere_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"\[train\] of shop names no truth; add truth"):
         open_catalogue(make_catalogue(tmp_path)).with_truth("train")
+
+
+plain_or_not = st.none() | st.text(max_size=3) | st.integers() | st.floats() | st.booleans() | st.binary(max_size=2)
+
+
+@given(st.lists(plain_or_not, max_size=6))
+def test_a_column_that_counts_as_plain_passes_the_check_of_every_cell_unchanged(cells: list[object]) -> None:
+    place = Place(Path("table.jsonl"), "column", 1)
+    for kinds, check in ((TEXTS, text_cell), (TEXTS, category_cell), (NUMBERS, number_cell)):
+        if plain_column(cells, kinds=kinds):
+            checked = [check(cell, place) for cell in cells]
+            assert checked == cells
+            assert list(map(type, checked)) == list(map(type, cells))

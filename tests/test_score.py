@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -26,11 +27,12 @@ from service.errors import CatalogueError
 from service.label_queue.reading import Filters
 from service.label_queue.store import open_store
 from service.quality_api import read_course
+from tests.catalogues import without_images
 from tests.tiny_bundle import CLASSES
 from training.catalogue import Catalogue, open_catalogue
 from training.pool import PoolOptions, enqueue_pool, pool_cohort
 from training.predict import predict
-from training.score_job import score_catalogue
+from training.score_job import chunks, score_catalogue
 from training.tables import BATCH_ROWS, write_table
 
 ROOT = Path(__file__).parent.parent
@@ -240,3 +242,19 @@ def test_a_doubtful_merchant_label_is_a_reason_to_ask(tmp_path: Path) -> None:
     assert n_asked["contradicts"] > n_asked["agrees"]
     assert "doubtful merchant label" in reasons
     assert "likely positive" not in reasons
+
+
+def test_without_images_a_chunk_holds_more_and_no_row_is_lost(tmp_path: Path) -> None:
+    catalogue = open_catalogue(without_images(tmp_path))
+    n_products = 5 * BATCH_ROWS + 3
+    rows = [record for record, _ in zip(itertools.cycle(catalogue.records("train")), range(n_products), strict=False)]
+    rows = [{**row, "sku": f"p{number}"} for number, row in enumerate(rows)]
+    write_table(catalogue.path("stream"), {name: [row[name] for row in rows] for name in rows[0]})
+
+    found = list(chunks(catalogue, "stream"))
+
+    assert [(chunk.number, chunk.first_row, chunk.n_rows) for chunk in found] == [
+        (0, 1, 4 * BATCH_ROWS),
+        (1, 4 * BATCH_ROWS + 1, BATCH_ROWS + 3),
+    ]
+    assert [cell for chunk in found for cell in chunk.columns["sku"]] == [row["sku"] for row in rows]

@@ -29,6 +29,9 @@ from training.catalogue_file import (
     read_catalogue_file,
 )
 from training.cells import (
+    NOTHING,
+    NUMBERS,
+    TEXTS,
     UNKNOWN,
     MissingImage,
     Place,
@@ -37,6 +40,7 @@ from training.cells import (
     image_cell,
     label_column,
     number_cell,
+    plain_column,
     text_cell,
 )
 from training.tables import Cells, column_names, read_batches
@@ -196,8 +200,11 @@ class Catalogue:
 
     def _checked(self, path: Path, batch: Mapping[str, Cells], first_row: int) -> list[dict[str, Any]]:
         checks = self._checks()
+        plain = self._plain()
         columns = [
-            [checks[column](cell, Place(path, column, row)) for row, cell in enumerate(cells, first_row)]
+            cells
+            if plain_column(cells, kinds=plain.get(column, NOTHING))
+            else [checks[column](cell, Place(path, column, row)) for row, cell in enumerate(cells, first_row)]
             for column, cells in batch.items()
         ]
         return [dict(zip(batch, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -210,6 +217,12 @@ class Catalogue:
         if fields.image:
             checks[fields.image] = partial(image_cell, self.directory)
         return checks
+
+    def _plain(self) -> dict[str, frozenset[type]]:
+        """Types of cells that need no check of their own, by column; an id always needs one."""
+        fields = self.fields
+        plain = dict.fromkeys(fields.text, TEXTS) | dict.fromkeys(fields.numerical, NUMBERS)
+        return plain | {field.column: TEXTS for field in fields.categorical} | {fields.id: frozenset()}
 
     def _labels(self, table: str | None, row_of: Mapping[str, int]) -> tuple[Labels | None, int]:
         """Labels of a table in the order of the products, and how many of its rows have no product."""

@@ -6,6 +6,7 @@ on from there, so that every row is scored exactly once. Scoring a chunk is left
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import shutil
@@ -25,6 +26,7 @@ from training.scoring import Chunk, start_worker, write_scores
 from training.tables import count_rows
 
 JOB = "job.json"  # says what the finished chunks belong to
+BATCHES_WITHOUT_IMAGES = 4  # of the table, in a chunk: a file has a price of its own
 AHEAD = 2  # chunks a worker that are read before their turn, so that none waits for the disk
 
 Progress = Callable[[str, int, int], None]
@@ -70,11 +72,15 @@ def score_catalogue(
 
 def chunks(catalogue: Catalogue, part: PartName) -> Iterator[Chunk]:
     """The rows of a part, some at a time."""
-    first_row = 1
-    for number, columns in enumerate(catalogue.batches(part)):
-        chunk = Chunk(number, first_row, columns)
-        yield chunk
-        first_row += chunk.n_rows
+    first_row, batches = 1, iter(catalogue.batches(part))
+    n_batches = 1 if catalogue.fields.image else BATCHES_WITHOUT_IMAGES
+    for number in itertools.count():
+        some = list(itertools.islice(batches, n_batches))
+        if not some:
+            return
+        columns = {name: [cell for batch in some for cell in batch[name]] for name in some[0]}
+        yield Chunk(number, first_row, columns)
+        first_row += len(columns[catalogue.fields.id])
 
 
 @contextmanager

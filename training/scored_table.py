@@ -22,6 +22,7 @@ from service.errors import CatalogueError
 from service.scored import rounded
 
 SUFFIXES = (".parquet", ".jsonl")
+NAMES = ["positive.list.element", "abstained.list.element"]  # few different ones, unlike all other values
 GROUP_ROWS = 65_536  # in a row group of the whole Parquet file, at least
 
 
@@ -93,7 +94,7 @@ def _write_parquet(path: Path, rows: ScoredRows, id_field: str, classes: Sequenc
         "weight": pa.array(rows.weight.astype(np.float32)),
         "abstained": _names(~rows.present, members, n_products),
     }
-    pq.write_table(pa.table(columns), path, compression="zstd", use_dictionary=["positive.list.element"])
+    pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False)  # it is soon read again
 
 
 def _names(said: NDArray[np.bool_], names: Sequence[str], n_products: int) -> pa.ListArray:
@@ -140,7 +141,7 @@ def _join_parquet(parts: Iterable[Path], path: Path) -> None:
         for part in parts:
             waiting.append(pq.read_table(part))
             if writer is None:
-                writer = pq.ParquetWriter(path, waiting[0].schema, compression="zstd")
+                writer = pq.ParquetWriter(path, waiting[0].schema, compression="lz4", use_dictionary=NAMES)
             if sum(table.num_rows for table in waiting) >= GROUP_ROWS:
                 writer.write_table(pa.concat_tables(waiting))
                 waiting = []

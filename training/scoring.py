@@ -29,7 +29,7 @@ from training.catalogue import Catalogue
 from training.scored_table import ScoredRows, write_rows
 from training.tables import Cells
 
-BATCH_SIZE = 64
+BATCH_SIZE = 128  # more than the service runs at once: nobody waits for one of them
 
 Result = TypeVar("Result")
 Record = dict[str, Any]
