@@ -237,6 +237,26 @@ def import_labels(
     )
 
 
+@labels.command("simulate")
+def simulate_labels(
+    catalogue: CataloguePath,
+    part: Annotated[Part, typer.Option(help="Which part's truth the annotators know.")] = "stream",
+    url: Annotated[str, typer.Option(help="Where Winnow serves.")] = "http://127.0.0.1:3000",
+    error_rate: Annotated[float, typer.Option(help="Share of wrong answers.", min=0, max=1)] = 0.02,
+    seed: Seed = 0,
+) -> None:
+    """Empty a running service's label queue as annotators would who know a catalogue's truth: to try things out.
+
+    What they answer is stored like anybody's answers, under the names simulated-0 and simulated-1.
+    """
+    from training.simulate import Annotators  # noqa: PLC0415  only this command and the loop need it
+
+    opened = open_catalogue(catalogue)
+    people = Annotators.of(opened, part, error_rate=error_rate, seed=seed)
+    done = people.label_everything(url, id_field=opened.fields.id)
+    messages.print(f"Opened {done.n_products} products and gave {done.n_answers} answers.")
+
+
 @app.command()
 def retrain(
     catalogue: CataloguePath,

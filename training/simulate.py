@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import WinnowError
-from training.catalogue import Labels
+from service.errors import CatalogueError, WinnowError
+from training.catalogue import Catalogue, Labels
+from training.catalogue_file import PartName
 
 TIMEOUT_SECONDS = 60.0
 N_CONNECTIONS = 2
@@ -176,6 +177,21 @@ class Annotators:
         self._answers = np.where(wrong & (truth >= 0), 1 - truth, truth)
         self._row = {product_id: row for row, product_id in enumerate(ids)}
         self._column = {name: index for index, name in enumerate(classes)}
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, part: PartName, *, error_rate: float, seed: int) -> Annotators:
+        """Those who know the truth of a catalogue's part.
+
+        Raises
+        ------
+        CatalogueError
+            If that truth is nowhere.
+        """
+        read = catalogue.read(part)
+        if read.truth is None:
+            raise CatalogueError(f"annotators are simulated by the truth of {part}; name its table in [{part}]")
+        ids = [product.product_id for product in read.products]
+        return cls(ids, read.truth, classes=catalogue.taxonomy.classes, error_rate=error_rate, seed=seed)
 
     def label_everything(self, url: str, *, id_field: str, n_annotators: int = 2) -> Labelling:
         """Lease and label until the queue is empty.
