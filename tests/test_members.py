@@ -232,3 +232,33 @@ def test_a_network_can_be_trained_in_any_number_of_steps(
 
     assert math.isfinite(curves[0]["fused"])
     assert not torch.equal(network.heads["fused"].weight, before)
+
+
+def test_the_asymmetric_loss_is_cross_entropy_for_a_yes_and_falls_off_for_an_easy_no() -> None:
+    from training.joint_training import MARGIN, asymmetric_loss
+
+    logits = torch.tensor([-6.0, -2.0, 0.0, 2.0])
+    yes, no = asymmetric_loss(logits, torch.ones(4)), asymmetric_loss(logits, torch.zeros(4))
+
+    plain = torch.nn.functional.softplus
+    torch.testing.assert_close(yes, plain(-logits))
+    assert torch.sigmoid(logits[0]) < MARGIN
+    assert no[0] == 0.0
+    assert torch.all(no[1:] > 0)
+    assert torch.all(no < plain(logits))
+    assert no[1] / plain(logits[1]) < 0.01 < no[3] / plain(logits[3])
+
+
+@pytest.mark.parametrize("loss", ["weighted", "plain", "asymmetric"])
+def test_every_loss_teaches_the_network(encoding: Encoding, encoded: list[EncodedProduct], loss: str) -> None:
+    from training.joint_training import predict_joint, train_joint
+
+    torch.manual_seed(0)
+    options = JointOptions(epochs=6, batch_size=32, min_steps=1, loss=loss)  # type: ignore[arg-type]
+    network = JointNetwork(encoding, FIELDS.modalities, n_numbers=2, n_classes=3, options=options)
+    targets = targets_of(products())
+
+    train_joint(network, encoded, targets, np.ones(targets.shape, dtype=np.float32), seed=0)
+
+    logits = predict_joint(network, encoded)["fused"]
+    assert (logits.argmax(axis=1) == targets.argmax(axis=1)).mean() > 0.9

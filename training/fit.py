@@ -46,6 +46,7 @@ class TrainingOptions:
 
     seed: int = 0
     labels: Literal["merchant", "truth"] = "merchant"
+    weigh_labels: bool = True  # by what models that have not seen them believe
     n_folds: int = 2
     n_threads: int = 2
     joint: JointOptions = field(default_factory=JointOptions)
@@ -87,7 +88,8 @@ def train(
         data = prepare_part(catalogue, lessons.products, images=images, report=partial(progress, "encode products"))
     folds = make_folds(lessons.products, n_folds=options.n_folds, seed=options.seed)
     confidence = mask(targets)
-    if options.labels == "merchant" and data.designs:
+    noisy = options.labels == "merchant" and options.weigh_labels
+    if noisy and data.designs:
         with clock.stage("weigh labels"):
             fit = partial(_fit_quick, data, targets, confidence, options=options)
             said = believed(data, folds, fit=fit, report=partial(progress, "weigh labels"))
@@ -99,7 +101,7 @@ def train(
         held = cross_fit(data, folds, fit=fit_some, report=partial(progress, "cross-fit members"))
     with clock.stage("calibrate"):
         calibration = fit_calibration(held.logits, held.present, targets, standing)
-    if options.labels == "merchant":  # the whole ensemble knows better than the quick members whom to trust
+    if noisy:  # the whole ensemble knows better than the quick members whom to trust
         weights = lessons.loss_weights(label_confidence(targets, calibration(held.logits, held.present)))
     with clock.stage("train on all products"):
         report = partial(progress, "train on all products")

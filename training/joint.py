@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,7 +31,12 @@ EMBEDDING_WIDTH = 128
 
 @dataclass(frozen=True)
 class JointOptions:
-    """How the network is trained."""
+    """How the network is trained.
+
+    Parameters
+    ----------
+    loss : per label: cross-entropy with class weights, without, or the asymmetric loss
+    """
 
     epochs: int = 6
     batch_size: int = 192
@@ -41,6 +47,7 @@ class JointOptions:
     auxiliary_weight: float = 0.3
     modality_dropout: float = 0.2
     dropout: float = 0.3
+    loss: Literal["weighted", "plain", "asymmetric"] = "weighted"
 
     def schedule(self, n_products: int) -> tuple[int, int]:
         """Epochs and batch size for so many products."""

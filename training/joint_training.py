@@ -23,6 +23,7 @@ from training.weights import class_weights, mask
 PREDICTION_BATCH = 256  # products
 MAX_GRADIENT = 5.0  # norm
 TABLE_RATE = 3  # a row of a table is seen in few batches, and so learns faster when it is
+MARGIN, FOCUS = 0.05, 4  # of the asymmetric loss
 WARM_UP = 0.2  # share of the steps
 
 
@@ -50,7 +51,8 @@ def train_joint(
     """
     options = network.options
     rng = np.random.default_rng(seed)
-    network.log_class_weights.copy_(torch.from_numpy(class_weights(targets)).log())
+    if options.loss == "weighted":
+        network.log_class_weights.copy_(torch.from_numpy(class_weights(targets)).log())
     epochs, batch_size = options.schedule(len(products))
     optimizer = _optimizer(network)
     schedule = _schedule(optimizer, epochs * -(-len(products) // batch_size))
@@ -140,11 +142,26 @@ def _losses(
     for name, values in logits.items():
         reads = [MODALITIES.index(modality) for modality in member_modalities(name, tuple(network.has))]
         counts = label_weights * (batch["present"][:, reads].amax(1, keepdim=True) > 0)
-        loss = nn.functional.binary_cross_entropy_with_logits(
-            values, positive, weight=counts, pos_weight=network.log_class_weights.exp(), reduction="sum"
-        )
+        loss = (counts * _label_loss(values, positive, network)).sum()
         losses[name] = loss / counts.sum().clamp(min=1.0) * 10.0  # a scale at which weight decay is mild
     return losses
+
+
+def _label_loss(logits: Tensor, positive: Tensor, network: JointNetwork) -> Tensor:
+    if network.options.loss == "asymmetric":
+        return asymmetric_loss(logits, positive)
+    weights = network.log_class_weights.exp()
+    return nn.functional.binary_cross_entropy_with_logits(logits, positive, pos_weight=weights, reduction="none")
+
+
+def asymmetric_loss(logits: Tensor, positive: Tensor) -> Tensor:
+    """Cross-entropy in which a no counts the less the easier it is, and nothing below a margin.
+
+    Source: Ridnik et al. 2021, arXiv:2009.14119, with their exponents 0 and 4 and their margin.
+    """
+    no = (1 - torch.sigmoid(logits) + MARGIN).clamp(max=1.0)
+    of_no = -torch.log(no.clamp(min=1e-8)) * (1 - no) ** FOCUS
+    return torch.where(positive > 0, nn.functional.softplus(-logits), of_no)
 
 
 def _keep(present: Tensor, dropout: float, rng: np.random.Generator) -> Tensor:

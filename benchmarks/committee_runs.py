@@ -1,0 +1,195 @@
+"""Trainings of the committee study, each kept with what it said of the test part: a study can be cut into turns.
+
+Tables are left to `benchmarks.committee`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.bundle import read_bundle
+from service.contracts import Predictions, Product
+from training.catalogue import Catalogue, Labels, Part
+from training.catalogue_file import PartName
+from training.fit import TrainingOptions, train
+from training.joint import JointOptions
+from training.predict import predict
+from training.pretrained import find_encoder
+
+CACHE = Path("~/.cache/winnow")
+N_MISSING = 2_000  # test products that are asked again without a part
+
+# What each ablation changes in the shipped training.
+VARIANTS: dict[str, TrainingOptions] = {
+    "shipped": TrainingOptions(),
+    "labels taken as they are": TrainingOptions(weigh_labels=False),
+    "no modality dropout": TrainingOptions(joint=JointOptions(modality_dropout=0.0)),
+    "no auxiliary losses": TrainingOptions(joint=JointOptions(auxiliary_weight=0.0)),
+    "no class weights": TrainingOptions(joint=JointOptions(loss="plain")),
+    "asymmetric loss": TrainingOptions(joint=JointOptions(loss="asymmetric")),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One training of the study.
+
+    Parameters
+    ----------
+    pretrained : whether images are seen by the pretrained encoder
+    n_products : of the train part, drawn once for all; 0 for all of them
+    """
+
+    labels: Literal["merchant", "truth"]
+    pretrained: bool
+    variant: str
+    n_products: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The file that keeps it."""
+        parts = (self.labels, "images" if self.pretrained else "own", self.variant.replace(" ", "-"))
+        return "_".join((*parts, str(self.n_products or "all"), str(self.seed)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training said of the test part.
+
+    Parameters
+    ----------
+    probabilities : (n_products, n_classes)
+    members : (n_products, n_members, n_classes)
+    truth : (n_products, n_classes)
+    missing : by part that was taken away, ensemble and members on the first test products
+    """
+
+    setting: Setting
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    cpu_seconds: dict[str, float]
+    probabilities: NDArray[np.float32]
+    members: NDArray[np.float32]
+    truth: Labels
+    missing: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Sampled(Catalogue):
+    """A catalogue of which the train part is a sample."""
+
+    n_products: int = 0
+
+    def read(self, part: PartName) -> Part:
+        """Read a part; of the train part the sample."""
+        whole = super().read(part)
+        if part != "train" or not self.n_products:
+            return whole
+        rows = np.sort(np.random.default_rng(0).permutation(len(whole.products))[: self.n_products])
+        return replace(
+            whole,
+            products=[whole.products[row] for row in rows.tolist()],
+            merchant_labels=None if whole.merchant_labels is None else whole.merchant_labels[rows],
+            truth=None if whole.truth is None else whole.truth[rows],
+        )
+
+
+def run(catalogue: Catalogue, setting: Setting, *, keep: Path) -> None:
+    """Train, classify the test part, and keep what came out."""
+    sampled = Sampled(**{**_fields(catalogue), "n_products": setting.n_products})
+    if setting.labels == "truth":
+        sampled = Sampled(**{**_fields(catalogue.with_truth("train")), "n_products": setting.n_products})
+    options = replace(VARIANTS[setting.variant], labels=setting.labels, seed=setting.seed)
+    images = find_encoder(CACHE.expanduser()) if setting.pretrained else None
+    start = time.process_time()
+    with TemporaryDirectory() as draft:
+        train(sampled, directory=Path(draft) / "bundle", options=options, images=images, progress=_quiet)
+        bundle = read_bundle(Path(draft) / "bundle")
+    spent = time.process_time() - start
+    part = catalogue.read("test")
+    said = predict(bundle, part.products, progress=_quiet)
+    arrays: dict[str, Any] = {
+        "probabilities": said.probabilities,
+        "members": said.member_probabilities,
+        "truth": part.truth,
+    }
+    if setting.variant == "shipped" and setting.seed == 0 and not setting.n_products:
+        for name, take in without_parts(catalogue).items():
+            fewer = predict(bundle, [take(product) for product in part.products[:N_MISSING]], progress=_quiet)
+            arrays |= {f"missing/{name}/all": fewer.probabilities, f"missing/{name}/members": _abstaining(fewer)}
+    about = {
+        "setting": asdict(setting),
+        "names": [member.name for member in bundle.manifest.members],
+        "classes": list(catalogue.taxonomy.classes),
+        "cpu_seconds": {**bundle.manifest.provenance["cpu_seconds"], "training": round(spent, 1)},
+    }
+    keep.mkdir(parents=True, exist_ok=True)
+    np.savez(keep / f".{setting.name}.npz", allow_pickle=False, about=json.dumps(about), **arrays)
+    (keep / f".{setting.name}.npz").rename(keep / f"{setting.name}.npz")
+
+
+def read_runs(keep: Path) -> list[Run]:
+    """All runs that are kept."""
+    return [_read(path) for path in sorted(keep.glob("[!.]*.npz"))]
+
+
+def without_parts(catalogue: Catalogue) -> dict[str, Callable[[Product], Product]]:
+    """For each field but the id: the product as if it had come without."""
+    fields = catalogue.fields
+    parts: dict[str, Callable[[Product], Product]] = {"nothing": lambda product: product}
+    if fields.image:
+        parts["the image"] = lambda product: replace(product, image=None)
+    for index, column in enumerate(fields.text):
+        parts[column] = partial(_without_text, index=index)
+    if fields.categorical:
+        parts["all categories"] = lambda product: replace(product, categories=((),) * len(fields.categorical))
+    if fields.numerical:
+        parts["all numbers"] = lambda product: replace(product, numbers=(math.nan,) * len(fields.numerical))
+    if len(fields.text) > 1:
+        parts["all texts"] = lambda product: replace(product, texts=("",) * len(fields.text))
+    return parts
+
+
+def _without_text(product: Product, *, index: int) -> Product:
+    return replace(product, texts=(*product.texts[:index], "", *product.texts[index + 1 :]))
+
+
+def _abstaining(said: Predictions) -> NDArray[np.float32]:
+    """Member probabilities, not a number where a member abstains."""
+    return np.where(said.present[:, :, None], said.member_probabilities, np.float32(np.nan))
+
+
+def _fields(catalogue: Catalogue) -> dict[str, Any]:
+    return {name: getattr(catalogue, name) for name in Catalogue.__dataclass_fields__}
+
+
+def _read(path: Path) -> Run:
+    with np.load(path, allow_pickle=False) as arrays:
+        about = json.loads(str(arrays["about"]))
+        parts = [name.split("/")[1] for name in arrays.files if name.startswith("missing/") and name.endswith("/all")]
+        return Run(
+            setting=Setting(**about["setting"]),
+            names=tuple(about["names"]),
+            classes=tuple(about["classes"]),
+            cpu_seconds=about["cpu_seconds"],
+            probabilities=arrays["probabilities"],
+            members=arrays["members"],
+            truth=arrays["truth"],
+            missing={part: (arrays[f"missing/{part}/all"], arrays[f"missing/{part}/members"]) for part in parts},
+        )
+
+
+def _quiet(_stage: str, _done: int, _total: int) -> None:
+    return
