@@ -29,9 +29,9 @@ DOORS = {
     "prometheus_client": ("service.metrics",),
     "psycopg": ("service.label_queue",),
     "pyarrow": ("training.catalogue", "training.tables", "training.scored_table", "training.demo_catalogue"),
-    "rich": ("training.cli", "training.console"),
+    "rich": ("training.cli", "training.console", "training.study_cli"),
     "sqlalchemy": ("service.label_queue",),
-    "typer": ("training.cli",),
+    "typer": ("training.cli", "training.study_cli"),
 }
 NEVER_IN_SERVICE = {
     "torch",

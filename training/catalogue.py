@@ -177,13 +177,19 @@ class Catalogue:
         tables = self._tables(part)
         if tables.truth is not None:
             return self
-        beside = tables.products.replace("products", "truth")
-        if beside == tables.products or not (self.directory / beside).is_file():
+        beside = _beside(tables)
+        if not self.has_truth(part):
             raise CatalogueError(f'[{part}] of {self.name} names no truth; add truth = "…" to its {FILE_NAME}')
         _check_same(
             _classes(self.directory / beside, self.fields.id), self.taxonomy.classes, "the other label tables", beside
         )
         return replace(self, tables={**self.tables, part: tables.model_copy(update={"truth": beside})})
+
+    def has_truth(self, part: PartName) -> bool:
+        """Whether `with_truth` finds one."""
+        tables = self._tables(part)
+        beside = _beside(tables)
+        return tables.truth is not None or (beside != tables.products and (self.directory / beside).is_file())
 
     def _tables(self, part: PartName) -> PartTables:
         if part not in self.tables:
@@ -266,6 +272,11 @@ def open_catalogue(path: Path) -> Catalogue:
             f"{file.name}: [thresholds.classes] names {foreign[0]!r}, which is no class of the catalogue"
         )
     return Catalogue(content.name, directory, content.fields, taxonomy, content.parts, content.thresholds)
+
+
+def _beside(tables: PartTables) -> str:
+    """Where the truth of a part lies if its catalogue.toml does not say."""
+    return tables.products.replace("products", "truth")
 
 
 def check_images(part: Part, size: int) -> list[tuple[str, str]]:
