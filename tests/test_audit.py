@@ -11,12 +11,13 @@ from random import Random
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from service.errors import CatalogueError
 from tests.catalogues import WORDS, Columns, write
-from tests.test_cli import Shell
 from training.audit import Audit, audit
 from training.catalogue import Catalogue, open_catalogue
+from training.cli import app
 
 
 def quiet(_stage: str, _done: int, _total: int) -> None:
@@ -106,10 +107,11 @@ def test_a_catalogue_without_merchant_labels_says_so(tmp_path: Path) -> None:
         audit(replace(opened, tables=tables), n_folds=3, seed=0, progress=quiet)
 
 
-def test_the_command_writes_the_list_and_prints_one_document(tmp_path: Path) -> None:
+def test_the_command_writes_the_list_and_prints_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop(tmp_path / "shop")
+    monkeypatch.chdir(tmp_path)
 
-    result = Shell(tmp_path).winnow("audit-labels", "shop", "--out", "lists/suspects.csv", "--limit", "7", "--json")
+    result = CliRunner().invoke(app, ["audit-labels", "shop", "--out", "lists/suspects.csv", "--limit", "7", "--json"])
 
     document = json.loads(result.stdout)
     with (tmp_path / "lists/suspects.csv").open() as file:

@@ -39,7 +39,7 @@ from training.console import (
 )
 from training.promote import promote as move_pointer
 from training.promote import rollback as move_pointer_back
-from training.study_cli import audit_labels
+from training.study_cli import audit_labels, baselines
 
 if TYPE_CHECKING:
     from training.gate import Verdict
@@ -64,6 +64,7 @@ app = typer.Typer(
 models = typer.Typer(no_args_is_help=True, help="The bundles in the model store.")
 app.add_typer(models, name="models")
 app.command("audit-labels")(audit_labels)
+app.command("baselines")(baselines)
 queue = typer.Typer(no_args_is_help=True, help="The label queue.")
 app.add_typer(queue, name="queue")
 labels = typer.Typer(no_args_is_help=True, help="The label queue in files, for Label Studio and for analysts.")

@@ -50,6 +50,13 @@ class Design:
         """The design of some of the products."""
         return Design(self.rows[index], self.sharing, self.n_bag, self.n_categories)
 
+    def without_text(self) -> Design:
+        """The same products as if none had any text."""
+        rows = self.rows.copy()
+        rows.data[rows.indices < self.n_bag] = 0.0
+        rows.eliminate_zeros()
+        return Design(rows, self.sharing, self.n_bag, self.n_categories)
+
 
 class LinearMember(nn.Module):
     """Logits as sums of looked-up rows; reads what the graph reads."""

@@ -179,6 +179,11 @@ class FittedTrees:
                 logits[:, class_index] += booster.predict(features, raw_score=True, num_threads=1)
         return logits
 
+    @property
+    def megabytes(self) -> float:
+        """Size of the trees as LightGBM writes them."""
+        return sum(len(booster.model_to_string()) for booster in self.boosters if booster is not None) / 1e6
+
     def member(self, n_categories: int) -> TreeMember:
         """The same trees as part of the graph."""
         forest = Forest()

@@ -1,0 +1,115 @@
+"""The baselines: every kind that a catalogue's modalities allow is measured, alone, on the same splits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tests.test_fit import everything, quiet
+from training.baselines import Combination, Study, combinations, fit, measure, read_study
+from training.baselines_report import Kept, summaries
+from training.catalogue import open_catalogue
+from training.cli import app
+from training.joint import JointOptions
+from training.weights import class_weights
+
+QUICK = JointOptions(epochs=2, batch_size=16, min_steps=1)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    catalogue = open_catalogue(everything(tmp_path_factory.mktemp("catalogues") / "everything"))
+    return read_study(catalogue, labels="merchant", images=None, n_products=0, progress=quiet)
+
+
+def test_a_catalogue_with_all_modalities_has_at_least_twelve_combinations_of_every_kind() -> None:
+    found = combinations(("text", "image", "categorical", "numerical"))
+
+    assert len(found) >= 12
+    assert len({one.name for one in found}) == len(found)
+    assert {one.kind for one in found} == {"linear", "trees", "mlp", "convolutional", "recurrent", "fused"}
+
+
+@pytest.mark.parametrize("has", [("text",), ("image",), ("numerical",), ("text", "categorical")])
+def test_nothing_is_asked_of_a_modality_that_is_not_there(has: tuple[str, ...]) -> None:
+    found = combinations(has)  # type: ignore[arg-type]
+
+    assert found
+    assert all(set(one.reads) <= set(has) for one in found)
+    assert len({one.name for one in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    "wanted", combinations(("text", "image", "categorical", "numerical")), ids=lambda one: one.name
+)
+def test_every_combination_learns_something_from_what_it_reads_and_from_nothing_else(
+    study: Study, wanted: Combination
+) -> None:
+    fitted = fit(wanted, study.train, study.targets, seed=0, options=QUICK)
+
+    logits = fitted.logits(study.test)
+    others = {"text", "image", "categorical", "numerical"} - set(wanted.reads)
+    blind = [product.without(*others) for product in study.test.products]
+    unseen = replace(study.test, products=blind, table=study.test.table)
+    assert logits.shape == study.truth.shape
+    assert np.isfinite(logits).all()
+    assert fitted.megabytes > 0
+    assert np.ptp(logits, axis=0).max() > 0.01
+    if wanted.kind not in {"linear", "trees"}:  # they read tables that were made before
+        np.testing.assert_allclose(fitted.logits(unseen), logits, atol=1e-5)
+
+
+def test_a_measure_is_repeatable_and_a_seed_changes_the_split(study: Study) -> None:
+    wanted = Combination("linear", ("text",))
+
+    first, again = (measure(study, wanted, seed=0, options=QUICK) for _ in range(2))
+    other = measure(study, wanted, seed=1, options=QUICK)
+
+    assert first.macro_ap == again.macro_ap > 0.9  # the titles say it all
+    assert first.macro_f1 == again.macro_f1
+    assert other.calibration_error != first.calibration_error
+
+
+def test_what_was_measured_is_read_back_and_summed_up(study: Study, tmp_path: Path) -> None:
+    kept = Kept(tmp_path, study)
+    row = measure(study, Combination("linear", ("text",)), seed=0, options=QUICK)
+
+    kept.add(row)
+    kept.add(replace(row, seed=1, macro_ap=row.macro_ap - 0.2))
+
+    (one,) = summaries(Kept(tmp_path, study).rows())
+    assert one.n_seeds == 2
+    assert one.means["macro_ap"] == pytest.approx(row.macro_ap - 0.1)
+    assert one.deviations["macro_ap"] == pytest.approx(0.2 / 2**0.5)
+    assert Kept(tmp_path, replace(study, targets=1 - study.targets)).rows() == []
+
+
+def test_class_weights_are_undone_in_a_single_tower_too(study: Study) -> None:
+    fitted = fit(Combination("mlp", ("text",)), study.train, study.targets, seed=0, options=QUICK)
+
+    weights = torch.from_numpy(class_weights(study.targets)).log().numpy()
+
+    assert weights.max() > 0.3
+    assert fitted.logits(study.test).mean() < 0  # a quarter of the labels is yes
+
+
+def test_the_command_prints_a_document_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything(tmp_path / "shop")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["baselines", "shop", "--seeds", "1", "--only", "linear on text", "--only", "trees on text", "--json"]
+
+    first = CliRunner().invoke(app, arguments)
+    second = CliRunner().invoke(app, arguments)
+
+    rows = json.loads(first.stdout)["rows"]
+    assert [row["name"] for row in rows] == ["linear on text", "trees on text"]
+    assert json.loads(second.stdout)["rows"] == rows  # CPU seconds too: nothing was measured again
+    assert "linear on text" in next(tmp_path.glob("reports/*.html")).read_text()
