@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
@@ -78,14 +79,18 @@ def main() -> int:
         shared = {"BENTOML_HOME": str(home), "WINNOW_WORKERS": str(arguments.workers)}
         queue = {"WINNOW_DATABASE_URL": f"sqlite:///{directory / 'queue.sqlite3'}"}
         without = {"WINNOW_DATABASE_URL": f"sqlite:///{directory / 'unused.sqlite3'}", "WINNOW_QUEUE": "false"}
-        with serving("on", winnow_command(), ready="/readyz", environment=shared | queue) as on:
-            with serving("off", winnow_command(), ready="/readyz", environment=shared | without) as off:
-                claims = [
-                    _compare(on, off, templates(posted, n_together, image=arguments.images), n_together, arguments)
-                    for n_together in (1, 64)
-                ]
-            requests = templates(posted, arguments.memory_together, image=arguments.images)
-            claims.append(_remember(on, requests, arguments.memory_requests, arguments.memory_together))
+        claims = []
+        with ExitStack() as stack:
+            on = stack.enter_context(serving("on", winnow_command(), ready="/readyz", environment=shared | queue))
+            if arguments.only != "memory":
+                off_server = serving("off", winnow_command(), ready="/readyz", environment=shared | without)
+                with off_server as off:
+                    for n_together in (1, 64):
+                        requests = templates(posted, n_together, image=arguments.images)
+                        claims.append(_compare(on, off, requests, n_together, arguments))
+            if arguments.only != "throughput":
+                requests = templates(posted, arguments.memory_together, image=arguments.images)
+                claims.append(_remember(on, requests, arguments.memory_requests, arguments.memory_together))
     return conclude("What sampling for the label queue costs", claims)
 
 
@@ -93,6 +98,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("catalogue", nargs="?", type=Path, default=ROOT / "data" / "demo")
     parser.add_argument("--stand-in", action="store_true", help="a tiny bundle and made-up products")
+    parser.add_argument("--only", choices=("throughput", "memory"), help="one half")
     parser.add_argument("--images", action="store_true", help="send the products' images, too")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
