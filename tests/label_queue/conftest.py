@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from service.label_queue.store import LabelQueue, open_store
 from tests.label_queue.queue_postgres import NOBODY, PostgresServer, find_programs
@@ -61,15 +62,19 @@ def new_url(
             shutil.copy(sqlite_template, path)
             return f"sqlite:///{path}"
         server: PostgresServer = request.getfixturevalue("postgres_server")
-        server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
         return server.url(name)
 
     return make
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def queue_url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> str:
-    return new_url(request.param)
+def queue_url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> Iterator[str]:
+    url = new_url(request.param)
+    yield url
+    if request.param == "postgresql":  # hundreds of them fill the disk, and take minutes to delete at the end
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        server.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
 
 @pytest.fixture
