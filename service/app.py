@@ -44,7 +44,7 @@ from service.metrics import Metrics
 from service.metrics_directory import join_directory, open_directory
 from service.page_headers import PageHeaders
 from service.pages_api import PagesApi
-from service.problems import EXCEPTION_HANDLERS, Border
+from service.problems import EXCEPTION_HANDLERS, Border, problem
 from service.quality_api import QualityApi
 from service.queue_watch import QueueWatch
 from service.retention import Retention
@@ -56,6 +56,8 @@ from service.swap import Swapper
 BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})
 
 CLASSIFY = "/classify"
+READING = ("GET", "HEAD")  # methods that BentoML's routes know
+
 LOOPBACK = "127.0.0.1"
 QUEUE_SECONDS = 15.0  # between two looks at the label queue, for the metrics
 RETENTION_SECONDS = 3600.0  # between two looks for products that are too old to be kept
@@ -244,8 +246,14 @@ class WinnowService(Service[Any]):  # type: ignore[misc]  # BentoML's class is u
         around: ASGIApp = super().to_asgi(is_main=is_main)
 
         async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-            ours = scope["type"] == "http" and scope["path"] not in BENTOML_ROUTES
-            await (_pass_on if ours else around)(scope, receive, send)
+            if scope["type"] != "http" or scope["path"] not in BENTOML_ROUTES:
+                await (around if scope["type"] != "http" else _pass_on)(scope, receive, send)
+            elif scope["method"] in READING:
+                await around(scope, receive, send)
+            else:
+                await problem(405, "method not allowed", "this is only read", headers={"allow": ", ".join(READING)})(
+                    scope, receive, send
+                )
 
         return guarded(dispatch, Settings.from_env(os.environ), on_refusal=_count_refusal)
 

@@ -6,7 +6,7 @@ Reading products from a request is left to `service.product_reader`, writing ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,12 @@ from service.contracts import Product
 from service.ensemble import Ensemble
 from service.errors import NoBundle, UnreadableImage
 from service.features.encoder import EncodedProduct, Encoder, collate
-from service.features.image import decode_image
+from service.features.image import Room, decode_image
 from service.metrics import Metrics
 from service.scored import Scored, scored_batch
 from service.traffic import N_RECORDS, TrafficWatch
+
+MAX_KEPT_CHARACTERS = 1_000_000  # of an image in base64: a cohort keeps a hundred products in memory until it is sealed
 
 Pixels = NDArray[np.uint8]
 Posted = tuple[EncodedProduct, Mapping[str, Any]]  # a product as the graph takes it, and as it came
@@ -111,6 +113,23 @@ class Served:
         self._traffic.publish()
 
 
+def to_be_kept(
+    records: Sequence[Mapping[str, Any]], image_field: str | None, unreadable: Container[int]
+) -> list[Mapping[str, Any]]:
+    """The products as they may wait for labelling: without an image that nobody can see, or that is too large to keep.
+
+    Parameters
+    ----------
+    unreadable : positions of the images that cannot be decoded
+    """
+    return [
+        {**record, image_field: None}
+        if image_field and (index in unreadable or len(record.get(image_field) or "") > MAX_KEPT_CHARACTERS)
+        else record
+        for index, record in enumerate(records)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Classification:
     """The answer to one request.
@@ -146,6 +165,7 @@ class Classifier:
         self._keeper = keeper
         self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._decoders = ThreadPoolExecutor(n_decoders, thread_name_prefix="decode")
+        self._room = Room()
         self._served: Served | None = None
 
     @property
@@ -218,6 +238,7 @@ class Classifier:
         decoded_at = perf_counter()
         if pending:
             self._metrics.stage("decode", decoded_at - started)
+            records = to_be_kept(records, served.manifest.fields.image, unreadable)
         encoded = [served.encoder.encode(product, images.get(index)) for index, product in enumerate(products)]
         self._metrics.stage("encode", perf_counter() - decoded_at)
         parts = await served.batcher.submit(list(zip(encoded, records, strict=True)))
@@ -242,6 +263,6 @@ class Classifier:
     async def _decode(self, content: bytes, size: int) -> Pixels | str:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._decoders, decode_image, content, size)
+            return await loop.run_in_executor(self._decoders, decode_image, content, size, self._room)
         except UnreadableImage as error:
             return str(error)

@@ -55,6 +55,7 @@ class ClassifyApi:
         body = await whole_body(receive)  # within its limits, by `service.guards`
         served = self._classifier.served
         posted = self._reader_of(served).read(body)
+        del body  # it may be large, and what was in it is now in the records
         classification, faults = await self._classified(served, posted)
         warnings = self._warnings(posted, faults, served) if faults else {}
         answer = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from service.errors import BodyTimedOut, BodyTooLarge, NoRoom, Overloaded, TooManyRequests, TurnedAway
@@ -131,15 +131,15 @@ class BodyReader:
             async with asyncio.timeout(self._read_seconds):
                 await self._collect(receive, chunks)
         except BaseException as error:
-            self.release(chunks)
+            self.release(sum(map(len, chunks)))
             if isinstance(error, TimeoutError):
                 raise BodyTimedOut(f"the body did not arrive within {self._read_seconds:g} seconds") from error
             raise
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def release(self, chunks: Sequence[bytes]) -> None:
+    def release(self, n_bytes: int) -> None:
         """Count what was read as held no longer."""
-        self._n_held_bytes -= sum(map(len, chunks))
+        self._n_held_bytes -= n_bytes
 
     def _check_declared(self, scope: Scope) -> None:
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
@@ -206,10 +206,12 @@ class Guards:
         except TurnedAway as refusal:
             await self._refuse(send, refusal)
         else:
+            n_bytes, replay = len(content), _replaying(content, receive)
+            del content  # the application may let go of it before it answers
             try:
-                await (self._run if takes_slot else self._app)(scope, _replaying(content, receive), send)
+                await (self._run if takes_slot else self._app)(scope, replay, send)
             finally:
-                self._bodies.release([content])
+                self._bodies.release(n_bytes)
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -253,6 +255,7 @@ async def whole_body(receive: Receive) -> bytes:
 def _replaying(content: bytes, receive: Receive) -> Receive:
     """Give the body in one message, then whatever the server says: that the client has gone."""
     first: Message | None = {"type": "http.request", "body": content, "more_body": False}
+    del content
 
     async def replay() -> Message:
         nonlocal first

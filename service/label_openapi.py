@@ -10,7 +10,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.label_requests import ExtendRequest, KeyHeader, LabelsRequest, LeaseRequest, LookQuery, ReleaseRequest
+from service.label_requests import (
+    ExtendRequest,
+    KeyHeader,
+    LabelsRequest,
+    LeaseRequest,
+    LookQuery,
+    ProductId,
+    ReleaseRequest,
+)
 
 Schema = dict[str, Any]
 
@@ -56,25 +64,14 @@ def label_paths(problems: Mapping[str, Schema]) -> dict[str, Schema]:
     ids = {"type": "array", "items": {"type": "string"}}
     extend = _post("extendLease", "Take more time", ExtendRequest, _answer({**_LEASED, "task_ids": ids}))
     release = _post("releaseTasks", "Give tasks back unlabelled", ReleaseRequest, _answer({"released": _count()}))
-    counts = (
-        "open",
-        "leased",
-        "lapsed",
-        "completed",
-        "withdrawn",
-        "questions",
-        "answers",
-        "oldest_open_seconds",
-        "annotators",
-    )
-    stats = _operation(
-        "countLabelQueue", "Count tasks, questions and answers", _answer(dict.fromkeys(counts, _any())), {}
-    )
+    stats = _operation("countLabelQueue", "Count tasks, questions and answers", _answer(_counts()), {})
     config = _operation("getLabellingConfig", "The labelling interface for Label Studio", _xml(), {})
     forget = _operation("forgetProduct", "Forget a product as it was posted", _answer({"deleted": _count()}), problems)
-    forget["parameters"] = [{"name": "product_id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    forget["parameters"] = list(_parameters(ProductId, "path"))
     for operation in (lease, submit, extend, release):
         operation["responses"] |= {**problems, "409": {**problems["422"], "description": "The lease is no longer held"}}
+    forget["responses"]["404"] = {**problems["422"], "description": "Nothing can have such an id"}
+    submit["responses"]["404"] = {**problems["422"], "description": "There is no such task"}
     return {
         "/label-queue": {"get": look},
         "/label-queue/lease": {"post": lease},
@@ -133,5 +130,9 @@ def _count() -> Schema:
     return {"type": "integer", "minimum": 0}
 
 
-def _any() -> Schema:
-    return {"type": ["number", "null"]}
+def _counts() -> dict[str, Schema]:
+    names = ("open", "leased", "lapsed", "completed", "withdrawn", "questions", "answers", "conflicts")
+    error = {"name": {"type": "string"}, "error": {"type": "number"}, "shared": _count()}
+    annotators = {"type": "array", "items": {"type": "object", "properties": error, "required": list(error)}}
+    numbers = {name: {"type": ["number", "null"]} for name in ("agreement", "oldest_open_seconds")}
+    return {**dict.fromkeys(names, _count()), **numbers, "annotators": annotators}

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from service.contracts import Frozen
@@ -15,24 +24,36 @@ from service.label_queue.rows import Answer, Submission, TaskLabels
 NO_CONTROL = r"^[^\x00-\x1f\x7f]+$"  # PostgreSQL cannot keep a NUL, and nobody means the others
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=NO_CONTROL)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL)]
+Whole = Annotated[
+    int, BeforeValidator(lambda value: int(value) if isinstance(value, float) and value % 1 == 0 else value)
+]
 Remark = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]+$")]
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_EITHER: list[JsonValue] = [
+    {"required": [given], "properties": {given: {"not": {"type": "null"}}, other: {"type": "null"}}}
+    for given, other in (("answers", "skip"), ("skip", "answers"))
+]
 
 
 class LeaseRequest(Frozen):
     """Body of `POST /label-queue/lease`."""
 
     annotator: Name
-    limit: int = Field(default=10, ge=1, le=200)
-    overlap: int = Field(default=1, ge=1, le=9)
+    limit: Whole = Field(default=10, ge=1, le=200)
+    overlap: Whole = Field(default=1, ge=1, le=9)
 
 
 class LabelEntry(Frozen):
     """Labels of one task: answers, or a reason for having none."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": _EITHER})
+
     task_id: Key
-    answers: dict[Key, Answer] | None = Field(default=None, min_length=1, max_length=2000)
+    answers: dict[Key, Answer] | None = Field(
+        default=None, min_length=1, max_length=2000, json_schema_extra={"propertyNames": {"pattern": NO_CONTROL}}
+    )
     skip: Remark | None = None
 
     @model_validator(mode="after")
@@ -47,7 +68,7 @@ class LabelsRequest(Frozen):
 
     annotator: Name
     lease_token: Key | None = None
-    labels: tuple[LabelEntry, ...] = Field(min_length=1, max_length=1000)
+    labels: tuple[LabelEntry, ...] = Field(min_length=1, max_length=1000, json_schema_extra={"uniqueItems": True})
 
     @model_validator(mode="after")
     def _check_unique(self) -> LabelsRequest:

@@ -17,11 +17,14 @@ from service.product_reader import (
     MAX_CATEGORY_CHARACTERS,
     MAX_CATEGORY_VALUES,
     MAX_ID_CHARACTERS,
+    MAX_IMAGE_CHARACTERS,
     MAX_TEXT_CHARACTERS,
     expectations,
 )
 
 Schema = dict[str, Any]
+BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
+NO_NUL = r"^[^\x00]*$"
 
 PROBLEMS = {
     400: "The body is no JSON in UTF-8, or the query has an unknown parameter",
@@ -75,19 +78,25 @@ def example_product(manifest: Manifest) -> dict[str, Any]:
 def product_schema(fields: FieldSpec, url_column: str | None = None) -> Schema:
     """JSON Schema of one product."""
     words = expectations(fields, url_column)
-    text = {"type": ["string", "null"], "maxLength": MAX_TEXT_CHARACTERS}
-    value = {"type": "string", "maxLength": MAX_CATEGORY_CHARACTERS}
+    text = {"type": ["string", "null"], "maxLength": MAX_TEXT_CHARACTERS, "pattern": NO_NUL}
+    value = {"type": "string", "maxLength": MAX_CATEGORY_CHARACTERS, "pattern": NO_NUL}
     values = {"type": "array", "items": value, "maxItems": MAX_CATEGORY_VALUES}
     properties: dict[str, Schema] = {
-        fields.id: {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARACTERS},
+        fields.id: {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARACTERS, "pattern": NO_NUL},
         **dict.fromkeys(fields.text, text),
         **{field.column: {"anyOf": [value, values, {"type": "null"}]} for field in fields.categorical},
         **{column: {"type": ["number", "null"]} for column in fields.numerical},
     }
     if fields.image:
-        properties[fields.image] = {"type": ["string", "null"], "contentEncoding": "base64"}
+        properties[fields.image] = {
+            "type": ["string", "null"],
+            "contentEncoding": "base64",
+            "minLength": 4,
+            "pattern": BASE64,
+            "maxLength": MAX_IMAGE_CHARACTERS,
+        }
     if url_column:
-        properties[url_column] = {"type": ["string", "null"], "maxLength": MAX_URL_LENGTH}
+        properties[url_column] = {"type": ["string", "null"], "maxLength": MAX_URL_LENGTH, "pattern": NO_NUL}
     described = {column: {**schema, "description": words[column]} for column, schema in properties.items()}
     return {"type": "object", "properties": described, "required": [fields.id], "additionalProperties": False}
 

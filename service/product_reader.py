@@ -22,6 +22,7 @@ MAX_ID_CHARACTERS = 200
 MAX_TEXT_CHARACTERS = 20_000
 MAX_CATEGORY_CHARACTERS = 1_000
 MAX_CATEGORY_VALUES = 100
+MAX_IMAGE_CHARACTERS = 4_000_000  # of base64, three quarters as many bytes
 MAX_ERRORS = 20  # more are not listed
 MAX_NAME_CHARACTERS = 100  # of an unknown field's name, which the client chose
 
@@ -132,7 +133,10 @@ def expectations(fields: FieldSpec, url_column: str | None = None) -> dict[str, 
     for column in fields.numerical:
         words[column] = "must be a finite number, or null"
     if fields.image:
-        words[fields.image] = "must be a string: a JPEG, PNG or WebP file in base64, or null"
+        words[fields.image] = (
+            f"must be a string of at most {MAX_IMAGE_CHARACTERS} characters: "
+            "a JPEG, PNG or WebP file in base64, or null"
+        )
     if url_column:
         words[url_column] = (
             f"must be a string of at most {MAX_URL_LENGTH} characters: "
@@ -164,7 +168,7 @@ def _body_type(fields: FieldSpec, max_products: int, url_column: str | None) -> 
     columns |= {field.column: category | categories | None for field in fields.categorical}
     columns |= dict.fromkeys(fields.numerical, float | None)
     if fields.image:
-        columns[fields.image] = str | None
+        columns[fields.image] = Annotated[str, Field(max_length=MAX_IMAGE_CHARACTERS)] | None
     if url_column:
         columns[url_column] = Annotated[str, Field(max_length=MAX_URL_LENGTH)] | None
     product: Any = _typed("Product", columns)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from service.classifier import Classification, Classifier
+from service.classifier import MAX_KEPT_CHARACTERS, Classification, Classifier, to_be_kept
 from service.contracts import Product
 from service.errors import NoBundle
 from service.metrics import Metrics
@@ -90,3 +90,18 @@ def test_without_a_bundle_there_is_nothing_to_ask() -> None:
     with pytest.raises(NoBundle, match="no model is loaded yet"):
         _ = classifier.served
     classifier.close()
+
+
+def test_what_waits_for_labelling_has_no_image_that_nobody_can_see_or_that_is_too_large() -> None:
+    records = [
+        {"id": "1", "image": "AAAA"},
+        {"id": "2", "image": "B" * (MAX_KEPT_CHARACTERS + 1)},
+        {"id": "3", "image": "C"},
+        {"id": "4"},
+    ]
+
+    kept = to_be_kept(records, "image", {0: "the image cannot be decoded"})
+
+    assert [record.get("image") for record in kept] == [None, None, "C", None]
+    assert records[0]["image"] == "AAAA"  # the record itself is the caller's
+    assert to_be_kept(records, None, {}) == records

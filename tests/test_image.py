@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.errors import UnreadableImage
-from service.features.image import MAX_PIXELS, decode_image
+from service.features.image import LARGE_PIXELS, MAX_PIXELS, Room, decode_image
 
 
 def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:
@@ -75,6 +75,59 @@ def test_a_torn_image_is_refused(file_format: str) -> None:
 def test_too_many_pixels_are_refused_by_the_header(width: int, height: int) -> None:
     with pytest.raises(UnreadableImage):
         decode_image(png_header(width, height), 8)
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_format", "across", "down"),
+    [
+        ("RGB", "WEBP", 2400, 2000),
+        ("RGB", "JPEG", 4200, 3100),
+        ("CMYK", "JPEG", 3200, 3000),
+        ("RGBA", "PNG", 5000, 3900),
+    ],
+)
+def test_what_would_take_too_much_memory_is_refused_by_the_header(
+    mode: str, file_format: str, across: int, down: int
+) -> None:
+    content = encoded(Image.new(mode, (across, down)), file_format)
+
+    with pytest.raises(UnreadableImage, match=rf"a {file_format} of {across} x {down} pixels takes more than 76000000"):
+        decode_image(content, 8)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
+def test_a_large_image_shrinks_to_what_a_smaller_one_of_the_same_picture_does(mode: str) -> None:
+    picture = Image.radial_gradient("L").resize((2600, 1700))
+    clear = Image.new("L", picture.size, 255)
+    clear.paste(0, (0, 0, 900, 700))
+    large = Image.merge("RGBA", (picture, picture.transpose(Image.Transpose.ROTATE_180), picture, clear)).convert(mode)
+    small = large.convert("RGBA").resize((1300, 850), Image.Resampling.BOX)
+    assert large.width * large.height > LARGE_PIXELS > small.width * small.height
+
+    pixels = decode_image(encoded(large), 32).astype(int)
+
+    difference = np.abs(pixels - decode_image(encoded(small), 32).astype(int))
+    assert difference.mean() < 0.5
+    assert np.quantile(difference, 0.99) <= 4  # the rest lies on the edge of what is transparent
+
+
+def test_images_wait_for_room_and_take_turns() -> None:
+    room = Room(100)
+    n_held, most = 0, 0
+
+    def decode(_: int) -> None:
+        nonlocal n_held, most
+        with room.held(60):
+            n_held += 1
+            most = max(most, n_held)
+            n_held -= 1
+
+    with ThreadPoolExecutor(8) as executor:
+        list(executor.map(decode, range(200)))
+
+    assert most == 1
+    with room.held(100):  # all of it was given back
+        pass
 
 
 @settings(max_examples=200, deadline=None)

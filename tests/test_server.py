@@ -106,6 +106,14 @@ def test_every_route_is_there(server: Server, path: str, status: int, media_type
     assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (status, media_type)
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz"])
+def test_what_is_only_read_says_so(server: Server, path: str) -> None:
+    answer = httpx.post(server.url + path, timeout=20)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
 def test_the_command_on_the_docs_page_works(server: Server) -> None:
     page = server.get("/docs").text
     shown = re.search(r'<pre id="curl">(.*?)</pre>', page, re.DOTALL)

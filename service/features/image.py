@@ -3,20 +3,55 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from service.errors import UnreadableImage
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 20_000_000  # read from the header, before a pixel is decoded
+MAX_BYTES = 76_000_000  # that one image may take while it is decoded; a worker's images together take no more
+WEBP_PIXEL_BYTES = 17  # measured: the decoder's canvas, the one before it, their copy and Pillow's
+JPEG_BAND_BYTES = 2  # of a pixel and band: the coefficients of all scans, where there are several
+LARGE_PIXELS = 4_000_000  # from here on an image is shrunk in strips, or its copies would take several times its memory
+MAX_TEXT_BYTES = 2_000_000  # of a PNG, unpacked; nobody reads it
 BACKGROUND = (255, 255, 255)  # shops photograph on white
 
+PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES  # Pillow's own limit is 64 MB, for each image that is open
 
-def decode_image(content: bytes, size: int) -> NDArray[np.uint8]:
+
+class Room:
+    """Bytes that images may take at one time; who finds none waits, in its thread."""
+
+    def __init__(self, n_bytes: int = MAX_BYTES) -> None:
+        self._n_bytes = n_bytes
+        self._changed = Condition()
+
+    @contextmanager
+    def held(self, n_bytes: int) -> Iterator[None]:
+        """Hold some bytes for the length of the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: n_bytes <= self._n_bytes)
+            self._n_bytes -= n_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_bytes += n_bytes
+                self._changed.notify_all()
+
+
+def decode_image(content: bytes, size: int, room: Room | None = None) -> NDArray[np.uint8]:
     """Decode, scale to fit a square, and pad with white.
+
+    Parameters
+    ----------
+    room : that images decoded at the same time share; by default this one has all of it
 
     Returns
     -------
@@ -25,13 +60,15 @@ def decode_image(content: bytes, size: int) -> NDArray[np.uint8]:
     Raises
     ------
     UnreadableImage
-        If the content is no JPEG, PNG or WebP, is truncated, or has more than `MAX_PIXELS` pixels.
+        If the content is no JPEG, PNG or WebP, is truncated, or has more than `MAX_PIXELS` pixels or takes more than
+        `MAX_BYTES` bytes.
     """
     try:
         # Pillow's warning of large images changes nothing here, and warning filters are not safe to change in a thread.
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_pixels(image)
-            return _square(image, size)
+            with (room or Room()).held(_checked_bytes(image)):
+                return _square(image, size)
     except UnreadableImage:
         raise
     except (
@@ -55,15 +92,44 @@ def _check_pixels(image: Image.Image) -> None:
         raise UnreadableImage(f"the image has more than {MAX_PIXELS} pixels; send a smaller one")
 
 
+def _checked_bytes(image: Image.Image) -> int:
+    """What the image takes at most while it is decoded, told from its header."""
+    n_bytes = image.width * image.height * _pixel_bytes(image)
+    if n_bytes > MAX_BYTES:
+        kind = f"{image.format} of {image.width} x {image.height} pixels"
+        raise UnreadableImage(f"a {kind} takes more than {MAX_BYTES} bytes to decode; send a smaller one")
+    return n_bytes
+
+
+def _pixel_bytes(image: Image.Image) -> int:
+    n_bands = len(image.getbands())
+    if image.format == "WEBP":
+        return WEBP_PIXEL_BYTES
+    if image.format == "JPEG":
+        return JPEG_BAND_BYTES * n_bands
+    return 4 if n_bands > 1 or image.mode == "I" else 2  # as Pillow keeps pixels
+
+
 def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     image.draft("RGB", (size, size))  # lets the JPEG decoder skip resolution nobody needs
     width, height = image.size
     scale = size / max(width, height)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    flat = _opaque(image).resize(fitted, Image.Resampling.BILINEAR)
+    shrunk = _opaque(image) if width * height < LARGE_PIXELS else _shrunk(image, max(1, int(1 / scale) // 4))
+    flat = shrunk.resize(fitted, Image.Resampling.BILINEAR)
     canvas = Image.new("RGB", (size, size), BACKGROUND)
     canvas.paste(flat, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
     return np.asarray(canvas, dtype=np.uint8)
+
+
+def _shrunk(image: Image.Image, factor: int) -> Image.Image:
+    """The image by a whole factor smaller, each pixel the mean of its square, made strip by strip."""
+    width, height = image.size
+    shrunk = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, factor):
+        strip = image.crop((0, top, width, min(top + factor, height)))
+        shrunk.paste(_opaque(strip).reduce(factor), (0, top // factor))
+    return shrunk
 
 
 def _opaque(image: Image.Image) -> Image.Image:

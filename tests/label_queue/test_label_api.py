@@ -280,6 +280,13 @@ def test_what_is_no_json_is_refused(client: TestClient, content: bytes) -> None:
     assert response.status_code == 422
 
 
+def test_a_whole_number_may_be_written_with_a_point(client: TestClient) -> None:
+    leased = client.post("/label-queue/lease", json={"annotator": "ann", "limit": 1.0})
+    refused = client.post("/label-queue/lease", json={"annotator": "ann", "limit": 1.5})
+
+    assert (len(leased.json()["tasks"]), refused.status_code) == (1, 422)
+
+
 def test_a_body_of_another_type_is_refused(client: TestClient) -> None:
     assert client.post("/label-queue/lease", data={"annotator": "ann"}).status_code == 415
 
