@@ -21,6 +21,10 @@ PLATT_PENALTY = 0.5  # pull of the slope towards 1, in products
 N_STACKING_STEPS = 40
 POOLED_PRODUCTS = 40.0  # how many products the pooled stacking weights count for
 POOLED_POSITIVES = 20.0  # how many positives the pooled threshold counts for
+MERCHANTS_SHARE, MERCHANTS_LEAST = (
+    3.0,
+    200.0,
+)  # weight of a class's merchant labels in stacking: times answers, and more
 EDGE = 1e-6  # probabilities are kept this far from 0 and 1
 MAX_SLOPE = 5.0
 CONVERGED = 1e-4  # log odds
@@ -70,25 +74,47 @@ class Calibration:
 
 
 def fit_calibration(
-    logits: NDArray[np.floating], present: NDArray[np.bool_], targets: Labels, weights: NDArray[np.floating]
+    logits: NDArray[np.floating],
+    present: NDArray[np.bool_],
+    targets: Labels,
+    weights: NDArray[np.floating],
+    *,
+    people: NDArray[np.bool_] | None = None,
 ) -> Calibration:
     """Everything between logits and probabilities, fitted on predictions for unseen products.
+
+    Where people answered, stacking weights are theirs to say: which member to trust is what merchants' labels, which
+    some members learn to repeat, tell worst.
 
     Parameters
     ----------
     logits : (n_products, n_members, n_classes)
     present : (n_products, n_members), False where a member abstains
     targets, weights : (n_products, n_classes)
+    people : (n_products, n_classes), where the target is a person's answer
     """
     positive, rates = targets == 1, priors(targets)
     lines = [fit_platt(logits[:, m], positive, weights * present[:, [m]]) for m in range(logits.shape[1])]
     members = Platt(np.stack([line.slope for line in lines]), np.stack([line.shift for line in lines]))
     probabilities = members(logits)
+    in_stacking = weights if people is None else _mostly_people(people, targets, weights)
     # positives count more, as ranking asks more of them than the likelihood does (+.005 on held-out labels)
-    stacking = fit_stacking(probabilities, present, positive, np.where(positive, class_weights(targets), 1) * weights)
+    stacking = fit_stacking(
+        probabilities, present, positive, np.where(positive, class_weights(targets), 1) * in_stacking
+    )
     stacked = mixture(probabilities, present, stacking, rates)
     ensemble = fit_platt(logit(stacked), positive, weights)
     return Calibration(members, ensemble, stacking, rates, trainable_classes(targets))
+
+
+def _mostly_people(people: NDArray[np.bool_], targets: Labels, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Weights of stacking: a person's answer counts one, all labels of merchants little more than those together."""
+    if not people.any():
+        return weights
+    merchants = np.where(people, 0.0, weights * mask(targets))
+    at_most = MERCHANTS_SHARE * people.sum(axis=0) + MERCHANTS_LEAST
+    share = np.minimum(1.0, at_most / np.maximum(merchants.sum(axis=0), 1e-12))
+    return np.where(people, 1.0, merchants * share)
 
 
 def fit_thresholds(

@@ -100,7 +100,7 @@ def train(
         fit_some = partial(_fit_members, data, targets, weights, options=options)
         held = cross_fit(data, folds, fit=fit_some, report=partial(progress, "cross-fit members"))
     with clock.stage("calibrate"):
-        calibration = fit_calibration(held.logits, held.present, targets, standing)
+        calibration = fit_calibration(held.logits, held.present, targets, standing, people=lessons.human > 0)
     if noisy:  # the whole ensemble knows better than the quick members whom to trust
         weights = lessons.loss_weights(label_confidence(targets, calibration(held.logits, held.present)))
     with clock.stage("train on all products"):

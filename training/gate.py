@@ -25,7 +25,7 @@ class Checks:
 
     Parameters
     ----------
-    incumbent_seconds, candidate_seconds : median time of one batch on the same machine
+    incumbent_seconds, candidate_seconds : least time of one batch on the same machine, measured in turns
     parity_difference : greatest difference between a probability of the graph and of the trained model
     """
 

@@ -26,11 +26,13 @@ class HumanWeights:
     Parameters
     ----------
     weight : of an answer in the loss, in the mean
-    importance_exponent : e of the factor W**e in the loss; estimates always take W itself
+    importance_exponent : e of the factor W**e, in the loss and in calibration
+    in_calibration : weight of an answer in calibration and thresholds, in the mean
     """
 
     weight: float = 4.0
     importance_exponent: float = 0.0
+    in_calibration: float = 16.0
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,21 @@ class Lessons:
     ----------
     targets : 1 yes, 0 no, -1 unknown; a person's answer stands over a merchant's
     human : weight of a person's answer in the loss, 0 where there is none
-    human_importance : its weight in calibration and thresholds, where it must stand for traffic, not for what was asked
+    in_calibration : its weight in calibration and thresholds
     """
 
     products: tuple[Product, ...]
     targets: Labels
     human: Weights
-    human_importance: Weights
+    in_calibration: Weights
 
     def loss_weights(self, confidence: Weights) -> Weights:
         """People's weights over the confidence in the merchants' labels."""
         return np.where(self.human > 0, self.human, confidence).astype(np.float32)
 
     def calibration_weights(self, confidence: Weights) -> Weights:
-        """Weights under which the targets look like traffic."""
-        return np.where(self.human > 0, self.human_importance, confidence).astype(np.float32)
+        """The same for calibration and thresholds."""
+        return np.where(self.human > 0, self.in_calibration, confidence).astype(np.float32)
 
 
 def without_people(products: Sequence[Product], targets: Labels) -> Lessons:
@@ -76,13 +78,13 @@ def with_people(products: Sequence[Product], targets: Labels, people: HumanLabel
         rows[index] = row_of[product.product_id]
     merged = np.full((len(everything), targets.shape[1]), UNKNOWN, dtype=np.int8)
     merged[: len(targets)] = targets
-    human, importance = np.zeros(merged.shape, dtype=np.float32), np.zeros(merged.shape, dtype=np.float32)
+    human = np.zeros(merged.shape, dtype=np.float32)
     said, class_index = np.nonzero(people.answers != UNKNOWN)
     at = (rows[said], class_index)
     merged[at] = people.answers[said, class_index]
     human[at] = _scaled(_tempered(people.importance[said, class_index], how.importance_exponent), how.weight)
-    importance[at] = _scaled(people.importance[said, class_index], how.weight)
-    return Lessons(tuple(everything), merged, human, importance)
+    in_calibration = human * np.float32(how.in_calibration / how.weight)
+    return Lessons(tuple(everything), merged, human, in_calibration)
 
 
 def _tempered(importance: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:

@@ -115,7 +115,7 @@ def train_warm(
         report = partial(progress, "cross-fit members")
         held = _cross_fitted(further, held, plan, targets, weights, report=report)
     with clock.stage("calibrate"):
-        calibration = fit_calibration(held.logits, held.present, targets, standing)
+        calibration = fit_calibration(held.logits, held.present, targets, standing, people=lessons.human > 0)
         weights = lessons.loss_weights(label_confidence(targets, calibration(held.logits, held.present)))
     with clock.stage("train on from the incumbent"):
         report = partial(progress, "train on from the incumbent")
@@ -173,7 +173,7 @@ def _some(rows: NDArray[np.int64], at_most: int, rng: np.random.Generator) -> ND
 
 
 def _weights(lessons: Lessons, held: HeldOut, standing: NDArray[np.float32]) -> NDArray[np.float32]:
-    calibration = fit_calibration(held.logits, held.present, lessons.targets, standing)
+    calibration = fit_calibration(held.logits, held.present, lessons.targets, standing, people=lessons.human > 0)
     return lessons.loss_weights(label_confidence(lessons.targets, calibration(held.logits, held.present)))
 
 
