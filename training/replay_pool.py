@@ -99,6 +99,8 @@ def read_pool(
     if bundle is not None:
         embedding = predict(bundle, products, progress=progress).embedding
         views.append(csr_array(_standardised(embedding, n_known=n_known).astype(np.float32)))
+    if not any(view.shape[1] for view in views):
+        raise CatalogueError(f"{catalogue.name} has nothing that the heads could read; show them images or a bundle")
     return Pool(
         classes=catalogue.taxonomy.classes,
         features=csr_array(hstack(views, format="csr", dtype=np.float32)),
