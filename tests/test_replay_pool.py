@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -49,6 +50,18 @@ def test_a_catalogue_of_any_shape_can_be_replayed(
     assert sum(pool.views) == pool.features.shape[1]
     assert np.isfinite(pool.features.data).all()
     assert 0.0 < done.points[-1].macro_ap <= 1.0
+
+
+def test_the_merchants_column_is_not_read(tmp_path: Path) -> None:
+    def columns(words: Sequence[str], rng: Random) -> catalogues.Columns:
+        return {"title": list(words), column: [f"m-{word}" for word in words]}
+
+    widths = {}
+    for column in ("Merchant", "shop"):
+        fields = f'text = ["title"]\ncategorical = ["{column}"]'
+        widths[column] = sum(pool_of(catalogues.write(tmp_path / column, fields, columns)).views)
+
+    assert widths["shop"] == widths["Merchant"] + len(catalogues.WORDS)
 
 
 def test_nothing_is_learned_from_the_test_part(tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from service.bundle import Bundle
-from service.contracts import Product
+from service.contracts import FieldSpec, Product
 from service.errors import CatalogueError
 from service.features.numerical import CLIP, signed_log
 from training.catalogue import Catalogue, Labels
+from training.encode import MERCHANT_COLUMNS
 from training.predict import Progress, predict
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def read_pool(
     unknown = np.full_like(train.merchant_labels, -1)
     products = [*train.products, *stream.products, *test.products]
     n_known = len(train.products) + len(stream.products)
-    views = _views(products, n_known=n_known)
+    views = _views(products, catalogue.fields, n_known=n_known)
     if images is not None:
         contents = [product.image for product in products]
         seen, there = images.features(contents, progress=partial(progress, "see images"))
@@ -111,14 +112,14 @@ def read_pool(
     )
 
 
-def _views(products: Sequence[Product], *, n_known: int) -> list[csr_array]:
+def _views(products: Sequence[Product], fields: FieldSpec, *, n_known: int) -> list[csr_array]:
     """Text, and categories with numbers; nothing is learned from the products after the first `n_known`."""
     views = []
     texts = [" \n ".join(product.texts) for product in products]
     if any(texts[:n_known]):
         titles = [next(filter(None, product.texts), "") for product in products]
         views.append(_beside([_words(texts, n_known=n_known), _grams(titles, n_known=n_known)]))
-    tabular = _beside([_categories(products, n_known=n_known), _numbers(products, n_known=n_known)])
+    tabular = _beside([_categories(products, fields, n_known=n_known), _numbers(products, n_known=n_known)])
     if tabular.shape[1]:
         views.append(tabular)
     return views
@@ -140,10 +141,11 @@ def _grams(titles: list[str], *, n_known: int) -> csr_array:
     return _counted(vectoriser, titles, n_known=n_known)
 
 
-def _categories(products: Sequence[Product], *, n_known: int) -> csr_array:
-    """Values and pairs of values: a brand means something else in another category."""
+def _categories(products: Sequence[Product], fields: FieldSpec, *, n_known: int) -> csr_array:
+    """Values and pairs of values, as a brand means something else in another category; not the merchant's column."""
+    read = [index for index, one in enumerate(fields.categorical) if one.column.casefold() not in MERCHANT_COLUMNS]
     single = [
-        [f"{column}:{value.casefold()}" for column, cell in enumerate(product.categories) for value in cell]
+        [f"{column}:{value.casefold()}" for column in read for value in product.categories[column]]
         for product in products
     ]
     values = [[*row, *(f"{one}&{other}" for one, other in combinations(row, 2))] for row in single]
