@@ -147,8 +147,9 @@ class BodyReader:
             raise self._too_large()
 
     async def _collect(self, receive: Receive, chunks: list[bytes]) -> None:
+        """Take the body in; without room it is read to its end all the same, or its sender would miss the answer."""
         size = 0
-        more_body = True
+        more_body = has_room = True
         while more_body:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -157,11 +158,16 @@ class BodyReader:
             size += len(chunk)
             if size > self._max_body_bytes:
                 raise self._too_large()
-            if self._n_held_bytes + len(chunk) > self._max_total_bytes:
-                raise NoRoom("there is no room for another body now; send the request again later")
-            self._n_held_bytes += len(chunk)
-            chunks.append(chunk)
+            if has_room and self._n_held_bytes + len(chunk) > self._max_total_bytes:
+                has_room = False
+                self.release(sum(map(len, chunks)))
+                chunks.clear()
+            if has_room:
+                self._n_held_bytes += len(chunk)
+                chunks.append(chunk)
             more_body = message.get("more_body", False)
+        if not has_room:
+            raise NoRoom("there is no room for another body now; send the request again later")
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"a request may have at most {self._max_body_bytes} bytes; send fewer products at a time")

@@ -33,7 +33,7 @@ class Settings(Frozen):
         description="live keys as `caller:role+role:sha256`, with commas between; needed to listen beyond loopback",
     )
     max_held_bytes: int = Field(
-        default=40_000_000, ge=1024, description="of all request bodies that a worker holds at one time"
+        default=32_000_000, ge=1024, description="of all request bodies that a worker holds at one time"
     )
     body_seconds: float = Field(default=10.0, gt=0, le=600, description="time for a request body to arrive")
     max_running: int = Field(default=128, ge=1, description="classify requests that a worker works on at one time")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 import secrets
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from starlette.routing import Route
 
 from service.access import (
     ANY_ROLE,
@@ -24,7 +28,10 @@ from service.access import (
     parse_keys,
     roles_for,
 )
+from service.app import BENTOML_ROUTES, create_app
 from service.errors import SettingsError, Unauthenticated
+from service.metrics import Metrics
+from service.settings import Settings
 from tests.asgi import Exchange, answer_ok, scope
 
 KEYS: dict[Role, str] = {role: f"{role}-{secrets.token_urlsafe(32)}" for role in ROLES}
@@ -43,6 +50,7 @@ MATRIX: dict[tuple[str, str], set[Role] | None] = {
     ("POST", "/label-queue/labels"): {"label", "admin"},
     ("GET", "/label-queue/stats"): {"label", "ops", "admin"},
     ("GET", "/label-queue/labelling-config"): {"label", "admin"},
+    ("DELETE", "/label-queue/products/x"): {"admin"},
     ("GET", "/quality"): {"label", "ops", "admin"},
     ("GET", "/model"): {"classify", "label", "ops", "admin"},
     ("GET", "/label"): {"label", "admin"},
@@ -114,6 +122,21 @@ def test_every_route_of_the_matrix_is_tested() -> None:
     tested = {(method, path if path != "/pages/winnow.css" else "/pages/") for method, path in MATRIX}
 
     assert set(ROUTES) <= tested
+
+
+def test_every_route_that_exists_stands_in_the_matrix(tmp_path: Path) -> None:
+    app = create_app(Settings.from_env({"BENTOML_HOME": str(tmp_path)}), Metrics(CollectorRegistry()))
+    routes = {
+        (method, re.sub(r"\{[^}]*\}", "x", route.path))
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+    }
+    files = {(method, path) for method, path in routes if path == "/pages/x"}
+    by_bentoml = {("GET", path) for path in BENTOML_ROUTES}
+
+    assert files == {("GET", "/pages/x"), ("HEAD", "/pages/x")}
+    assert {(method, path) for method, path in (routes - files) | by_bentoml if method != "HEAD"} <= set(MATRIX)
 
 
 def test_a_401_tells_programs_and_browsers_how_to_present_a_key() -> None:

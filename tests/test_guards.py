@@ -217,6 +217,25 @@ def test_a_failing_application_gives_its_slot_and_its_bytes_back() -> None:
     assert asyncio.run(scenario()) == (0, 0)
 
 
+def test_a_body_without_room_is_read_to_its_end_and_told_to_come_again() -> None:
+    async def scenario() -> tuple[Exchange, int, list[Any], list[str]]:
+        harness = Harness(max_total_bytes=50)
+        first = harness.start(1)
+        [held] = [asyncio.create_task(harness.post(body([bytes(40)])))]
+        await settle()
+        late = body([bytes(30), bytes(30), bytes(30)])
+        exchange = await harness.post(late)
+        n_held = harness.bodies.n_held_bytes
+        harness.released.set()
+        await asyncio.gather(*first, held)
+        return exchange, n_held, late, harness.reasons
+
+    exchange, n_held, late, reasons = asyncio.run(scenario())
+
+    assert (exchange.status, exchange.headers["retry-after"]) == (503, "1")
+    assert (n_held, late, reasons) == (42, [], ["no_room"])
+
+
 def n_rounds_for_400_answers(n_clients: int) -> int:
     """How often the event loop goes round until that many clients, who come again at once, have had 400 answers."""
 
