@@ -192,7 +192,7 @@ def _missing(runs: Sequence[Run]) -> Table:
         for part, (said, members) in one.missing.items():
             truth = one.truth[: len(said)]
             left = {
-                name: _macro(members[:, index], truth)
+                name: _macro(_filled(members[:, index]), truth)
                 for index, name in enumerate(one.names)
                 if not np.isnan(members[:, index]).all()
             }
@@ -202,6 +202,11 @@ def _missing(runs: Sequence[Run]) -> Table:
             cells = (one.setting.labels, images, str(one.setting.seed), part)
             table.add_row(*cells, f"{_macro(said, truth):.3f}", best, f"{filled[best]:.3f}")
     return table
+
+
+def _filled(said: Probabilities) -> Probabilities:
+    """A member's probabilities, where it abstains their mean."""
+    return np.where(np.isnan(said), np.nanmean(said, axis=0), said)
 
 
 def _calibration(runs: Sequence[Run]) -> Table:
@@ -226,8 +231,8 @@ def _calibration_errors(one: Run) -> list[float]:
 
 
 def _macro(probabilities: Probabilities, truth: Labels, indices: NDArray[np.int64] | None = None) -> float:
-    """Macro average precision; a product of which nothing is said ranks last."""
-    values = Precisions(np.nan_to_num(probabilities, nan=-1.0), truth)()
+    """Macro average precision over the classes that have a positive."""
+    values = Precisions(probabilities, truth)()
     chosen = values if indices is None else values[indices]
     return float(np.nanmean(chosen)) if np.isfinite(chosen).any() else float("nan")
 

@@ -238,3 +238,12 @@ def test_products_with_the_same_title_share_a_fold(catalogue_directory: Path) ->
     titled = [row for row, product in enumerate(products[:120]) if product.texts[0]]
     assert all(folds[row] == folds[row + 120] for row in titled)
     assert set(folds) == {0, 1, 2}
+
+
+def test_calibration_brings_predictions_nearer_to_what_was_observed(bundle: Bundle) -> None:
+    gaps = {}
+    for name, (predicted, observed, counts) in bundle.manifest.metrics["reliability"].items():
+        gaps[name] = float(np.average(np.abs(np.subtract(predicted, observed)), weights=counts))
+        assert sum(counts) == 120 * 4
+
+    assert gaps["after"] < 0.6 * gaps["before"]

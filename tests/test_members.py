@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from service.contracts import FieldSpec, Product
 from service.features.encoder import EncodedProduct, Encoder, Encoding, collate
@@ -110,9 +111,10 @@ def test_a_linear_member_minimises_its_loss(encoding: Encoding, encoded: list[En
     )
 
 
-def fitted_trees(encoding: Encoding, encoded: list[EncodedProduct]) -> tuple[FittedTrees, NDArray[np.float32]]:
+def fitted_trees(encoding: Encoding, encoded: list[EncodedProduct]) -> tuple[FittedTrees, csr_matrix]:
     table = tree_features(encoded, encoding.categorical.n_ids)
-    targets = np.stack([table[:, 0] == 1, table[:, -2] > 0.2], axis=1).astype(np.int8)
+    dense = table.toarray()
+    targets = np.stack([dense[:, 0] == 1, dense[:, -2] > 0.2], axis=1).astype(np.int8)
     base = np.array([-1.0, 0.5], dtype=np.float32)
     ones = np.ones(targets.shape, dtype=np.float32)
     return fit_trees(table, targets, ones, base=base, seed=0, n_threads=2), table
@@ -132,7 +134,9 @@ def test_a_product_on_a_threshold_goes_the_same_way_in_both() -> None:
     rng = np.random.default_rng(0)
     table = np.round(rng.normal(size=(400, 1)), 1).astype(np.float32)
     targets = (table > 0.3).astype(np.int8)
-    trees = fit_trees(table, targets, np.ones((400, 1), np.float32), base=np.zeros(1, np.float32), seed=0, n_threads=1)
+    trees = fit_trees(
+        csr_matrix(table), targets, np.ones((400, 1), np.float32), base=np.zeros(1, np.float32), seed=0, n_threads=1
+    )
     batch = {"numbers": torch.from_numpy(table), "category_ids": torch.zeros(400, 1, dtype=torch.int64)}
 
     with torch.no_grad():

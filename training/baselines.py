@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack
 from sklearn.decomposition import TruncatedSVD
 
 from service.contracts import MODALITIES, Modality
@@ -214,11 +215,11 @@ def _trees(wanted: Combination, data: Prepared, targets: Labels, weights: NDArra
         rows = data.designs["text_linear"].rows
         decomposition = TruncatedSVD(min(N_TEXT_FEATURES, min(rows.shape) - 1), random_state=seed).fit(rows)
 
-    def features(other: Prepared) -> NDArray[np.float32]:
+    def features(other: Prepared) -> csr_matrix:
         blocks = [other.table] if wanted.reads != ("text",) else []
         if decomposition is not None:
-            blocks.append(decomposition.transform(other.designs["text_linear"].rows).astype(np.float32))
-        return np.concatenate(blocks, axis=1)
+            blocks.append(csr_matrix(decomposition.transform(other.designs["text_linear"].rows).astype(np.float32)))
+        return csr_matrix(hstack(blocks, format="csr", dtype=np.float32))
 
     rate = priors(targets)
     base = np.log(rate / (1 - rate)).astype(np.float32)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import nn
 
 from service.contracts import MODALITIES, MemberKind, Modality
@@ -45,7 +46,7 @@ class Prepared:
     modalities: tuple[Modality, ...]
     products: Sequence[EncodedProduct]
     designs: dict[str, Design]
-    table: NDArray[np.float32]
+    table: csr_matrix
     image_features: NDArray[np.float16] | None = None
 
     def take(self, rows: NDArray[np.int64]) -> Prepared:
@@ -145,7 +146,7 @@ def fit_quick(
 
 
 def grow_trees(
-    table: NDArray[np.float32],
+    table: csr_matrix,
     targets: NDArray[np.int8],
     weights: NDArray[np.float32],
     *,

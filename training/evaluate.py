@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 N_CALIBRATION_BINS = 15
+N_RELIABILITY_BINS = 10
 MIN_POSITIVES_FOR_CALIBRATION = 100  # with fewer, the error of a bin is mostly chance
 
 
@@ -133,6 +134,21 @@ def expected_calibration_error(probabilities: NDArray[np.float64], positive: NDA
     bins = np.array_split(order, min(N_CALIBRATION_BINS, len(order)))
     gaps = [len(rows) * abs(probabilities[rows].mean() - positive[rows].mean()) for rows in bins]
     return float(sum(gaps) / len(order))
+
+
+def binned(probabilities: NDArray[np.floating[Any]], positive: NDArray[np.bool_]) -> list[list[float]]:
+    """Mean prediction, observed rate and number of answers in bins of equal width; empty bins are left out.
+
+    Parameters
+    ----------
+    probabilities, positive : (n_answers,)
+    """
+    bins = np.minimum((probabilities * N_RELIABILITY_BINS).astype(int), N_RELIABILITY_BINS - 1)
+    counts = np.bincount(bins, minlength=N_RELIABILITY_BINS)
+    filled = counts > 0
+    predicted = np.bincount(bins, weights=probabilities, minlength=N_RELIABILITY_BINS)[filled] / counts[filled]
+    observed = np.bincount(bins, weights=positive, minlength=N_RELIABILITY_BINS)[filled] / counts[filled]
+    return [np.round(predicted, 5).tolist(), np.round(observed, 5).tolist(), counts[filled].tolist()]
 
 
 def _score_class(

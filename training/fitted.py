@@ -20,7 +20,7 @@ from torch import nn
 
 from service.bundle import Manifest, write_bundle
 from service.contracts import Product
-from training.calibrate import Calibration, fit_thresholds
+from training.calibrate import Calibration, fit_thresholds, sigmoid
 from training.catalogue import Catalogue, Labels
 from training.committee import Committee, Prepared
 from training.export import EnsembleModule
@@ -111,6 +111,14 @@ def _files(fitted: Fitted) -> dict[str, bytes]:
     return {**bundle_files(module, data.encoding, fitted.products), STATE: state}
 
 
+def _uncalibrated(held: HeldOut) -> NDArray[np.float64]:
+    """Mean probability of the members as they come, over those that do not abstain; a half where all do."""
+    present = held.present[:, :, None]
+    total = np.maximum(present.sum(axis=1), 1)
+    mean = (sigmoid(held.logits) * present).sum(axis=1) / total
+    return np.where(present.any(axis=1), mean, 0.5)
+
+
 def _about(
     catalogue: Catalogue, fitted: Fitted, *, options: Mapping[str, Any], clock: Clock, remarks: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -131,7 +139,7 @@ def _about(
         "priors": calibration.priors.tolist(),
         "trainable": calibration.trainable.tolist(),
         "members": member_cards(fitted.data, committee, calibration),
-        "metrics": held_out_metrics(answers, by_member, targets, thresholds),
+        "metrics": held_out_metrics(answers, _uncalibrated(held), by_member, targets, thresholds),
         "reference": learn_reference(catalogue, fitted.products, fitted.has_image, answers),
         "provenance": {
             **provenance(targets, committee, options=options, cpu_seconds=clock.seconds),

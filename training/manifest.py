@@ -18,7 +18,7 @@ from training.calibrate import Calibration
 from training.catalogue import Catalogue, Labels
 from training.committee import KINDS, Committee, Prepared
 from training.encode import encode_products
-from training.evaluate import score
+from training.evaluate import binned, score
 from training.export import EnsembleModule, export_graph, run_module
 
 N_GOLDEN = 24
@@ -59,6 +59,7 @@ def golden_products(products: Sequence[Product], encoding: Encoding) -> list[Enc
 
 def held_out_metrics(
     answers: NDArray[np.float64],
+    uncalibrated: NDArray[np.floating],
     by_member: Mapping[str, NDArray[np.float64]],
     targets: Labels,
     thresholds: Sequence[float],
@@ -67,11 +68,16 @@ def held_out_metrics(
 
     Parameters
     ----------
-    answers, targets : (n_products, n_classes), and so is each member's array
+    answers, uncalibrated, targets : (n_products, n_classes), and so is each member's array
     """
     halves = [0.5] * targets.shape[1]
+    known = targets >= 0
     return {
         "against": "held-out training labels",
+        "reliability": {
+            "before": binned(uncalibrated[known], targets[known] == 1),
+            "after": binned(answers[known], targets[known] == 1),
+        },
         "ensemble": score(answers, targets, thresholds).summary(),
         "members": {name: score(values, targets, halves).summary() for name, values in by_member.items()},
     }

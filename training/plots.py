@@ -68,17 +68,17 @@ def precision_recall(
     return _svg(figure)
 
 
-def reliability(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> str:
+def reliability(curves: Mapping[str, Sequence[Sequence[float]]]) -> str:
     """Observed rate against mean prediction in bins of equal width; on the diagonal a probability means what it says.
 
     Parameters
     ----------
-    curves : by name, probabilities and outcomes of all answers pooled, each (n_answers,)
+    curves : by name, mean prediction, observed rate and number of answers of each bin
     """
     figure, axes = _figure(height=3.6)
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--")
-    for name, (probabilities, outcomes) in curves.items():
-        axes.plot(*_binned(probabilities, outcomes), marker="o", markersize=3, linewidth=1.4, label=name)
+    for name, (predicted, observed, _) in curves.items():
+        axes.plot(predicted, observed, marker="o", markersize=3, linewidth=1.4, label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="observed rate")
     axes.legend(frameon=False, loc="upper left")
     return _svg(figure)
@@ -149,17 +149,6 @@ def beside_truth(
     axes.set(xlabel="round", ylabel=y_label, xticks=list(x))
     axes.legend(frameon=False, fontsize=8)
     return _svg(figure)
-
-
-def _binned(
-    probabilities: NDArray[np.float64], outcomes: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    bins = np.minimum((probabilities * 10).astype(int), 9)
-    counts = np.bincount(bins, minlength=10)
-    filled = counts > 0
-    predicted = np.bincount(bins, weights=probabilities, minlength=10)[filled] / counts[filled]
-    observed = np.bincount(bins, weights=outcomes, minlength=10)[filled] / counts[filled]
-    return predicted, observed
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

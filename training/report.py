@@ -15,7 +15,7 @@ from service.bundle import Manifest
 from service.contracts import Predictions
 from training import plots
 from training.catalogue import Labels
-from training.evaluate import Evaluation
+from training.evaluate import Evaluation, binned
 
 
 def write_report(path: Path, manifest: Manifest, evaluation: Evaluation, said: Predictions, targets: Labels) -> Path:
@@ -67,13 +67,16 @@ def _plots(manifest: Manifest, evaluation: Evaluation, said: Predictions, target
         "Reliability, all classes pooled": plots.reliability({"ensemble": _pooled(said.probabilities, targets)}),
         "Average precision per class": plots.per_class_ap(evaluation.classes, evaluation.ensemble.average_precision),
     }
+    held_out = manifest.metrics.get("reliability")  # bundles of an earlier version have none
+    if held_out:
+        drawn["Reliability on held-out training labels, before and after calibration"] = plots.reliability(held_out)
     curves = manifest.provenance.get("curves")
     return drawn | ({"Training loss": plots.training_curves(curves)} if curves else {})
 
 
-def _pooled(probabilities: NDArray[np.float32], targets: Labels) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _pooled(probabilities: NDArray[np.float32], targets: Labels) -> list[list[float]]:
     known = targets >= 0
-    return probabilities[known].astype(np.float64), targets[known] == 1
+    return binned(probabilities[known].astype(np.float64), targets[known] == 1)
 
 
 def _flat(provenance: dict[str, Any]) -> dict[str, str]:

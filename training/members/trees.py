@@ -14,6 +14,7 @@ import lightgbm
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack
 from torch import Tensor, nn
 
 from service.features.encoder import EncodedProduct
@@ -156,12 +157,16 @@ def tree_attributes(forest: Forest, n_classes: int) -> dict[str, Any]:
     }
 
 
-def tree_features(products: Sequence[EncodedProduct], n_categories: int) -> NDArray[np.float32]:
-    """One flag per category id (without padding), then the numbers: (n_products, n_categories - 1 + n_numbers)."""
-    flags = np.zeros((len(products), n_categories), dtype=np.float32)
-    for row, product in enumerate(products):
-        flags[row, product.category_ids] = 1.0
-    return np.concatenate([flags[:, 1:], np.stack([product.numbers for product in products])], axis=1)
+def tree_features(products: Sequence[EncodedProduct], n_categories: int) -> csr_matrix:
+    """One flag per category id (without padding), then the numbers: (n_products, n_categories - 1 + n_numbers).
+
+    Sparse, as a shop may have thousands of brands: 200,000 products by 5,000 of them would be 4 GB otherwise.
+    """
+    starts = np.concatenate([[0], np.cumsum([len(product.category_ids) for product in products])])
+    ids = np.fromiter((i - 1 for product in products for i in product.category_ids), dtype=np.int64, count=starts[-1])
+    flags = csr_matrix((np.ones(len(ids), dtype=np.float32), ids, starts), shape=(len(products), n_categories - 1))
+    numbers = csr_matrix(np.stack([product.numbers for product in products]))
+    return csr_matrix(hstack([flags, numbers], format="csr", dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -171,9 +176,9 @@ class FittedTrees:
     boosters: tuple[lightgbm.Booster | None, ...]
     base: NDArray[np.float32]
 
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def logits(self, features: csr_matrix) -> NDArray[np.float32]:
         """What LightGBM itself answers, (n_products, n_classes)."""
-        logits = np.tile(self.base, (len(features), 1))
+        logits = np.tile(self.base, (features.shape[0], 1))
         for class_index, booster in enumerate(self.boosters):
             if booster is not None:
                 logits[:, class_index] += booster.predict(features, raw_score=True, num_threads=1)
@@ -195,7 +200,7 @@ class FittedTrees:
 
 
 def fit_trees(
-    features: NDArray[np.float32],
+    features: csr_matrix,
     targets: NDArray[np.int8],
     weights: NDArray[np.float32],
     *,
