@@ -16,7 +16,7 @@ from service.errors import NoBundle
 from service.metrics import Metrics
 from service.retrainings import RETRAININGS, Gain, Result, RetrainingWatch, results
 from tests.gate_simulation import BETTER, WORSE, judged, traffic
-from training.cli import GATE_SAYS_NO, say_verdict
+from training.commands.retraining import GATE_SAYS_NO, say_verdict
 from training.gate import Checks, Verdict, judge
 from training.retrain import NothingNew, Retraining
 from training.retrain_record import recorded
@@ -32,7 +32,7 @@ def verdict(separation: float) -> Verdict:
 
 
 def retraining(said: Verdict) -> Callable[[], Retraining]:
-    return lambda: Retraining("b-2", "b-1", said.promote, 40, 12, {"joint": 3.0, "trees": 1.5}, said)
+    return lambda: Retraining("b-2", "b-1", said.promote, 40, 12, "cold", {"joint": 3.0, "trees": 1.5}, said)
 
 
 def told(directory: Path) -> CollectorRegistry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from service.live_quality import Estimate as LiveEstimate
 from service.quality_course import QualityCourse
 
 if TYPE_CHECKING:  # they load torch or scikit-learn, which a command that needs neither should not wait for
+    from training.audit import Audit
+    from training.baselines_report import Summary
     from training.evaluate import Evaluation, Scores
     from training.loop_report import Beside, LoopReport, Round
     from training.newcomers import Newcomers
@@ -24,6 +26,7 @@ if TYPE_CHECKING:  # they load torch or scikit-learn, which a command that needs
 
 messages = Console(stderr=True)  # standard output carries results alone
 results = Console()
+N_SHOWN = 20  # rows of a long table
 
 
 @contextmanager
@@ -157,6 +160,32 @@ def quality_check(course: QualityCourse) -> str:
     check = course.now.self_check
     word = "off, the estimates cannot be trusted" if check.alarming else "fine"
     return f"sampling self-check: {word} (z {check.products_z:+.1f} products, {check.questions_z:+.1f} questions)"
+
+
+def audit_table(audit: Audit) -> Table:
+    """Merchants and classes with the most suspect labels."""
+    table = Table(title=f"Suspect merchant labels of {audit.catalogue}", title_justify="left")
+    for heading in ("merchant", "class"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("labels", "suspect", "of them yes", "share"):
+        table.add_column(heading, justify="right")
+    for one in audit.by_merchant()[:N_SHOWN]:
+        counts = (f"{one.n_labels:,}", f"{one.n_suspect:,}", f"{one.n_suspect_yes:,}")
+        table.add_row(one.merchant, one.class_name, *counts, f"{one.share:.1%}")
+    return table
+
+
+def baselines_table(catalogue: str, labels: str, rows: Sequence[Summary]) -> Table:
+    """What each kind of model is worth on each modality, and what it costs."""
+    table = Table(title=f"Baselines on {catalogue}, from {labels} labels", title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for heading in ("macro AP", "rare quarter", "macro F1", "calib. error", "CPU s", "MB", "µs a product"):
+        table.add_column(heading, justify="right")
+    for one in rows:
+        scores = (one.cell(name, 3) for name in ("macro_ap", "rare_quarter_ap", "macro_f1", "calibration_error"))
+        costs = (one.cell("cpu_seconds", 1), one.cell("megabytes", 1), one.cell("microseconds", 0))
+        table.add_row(one.name, *scores, *costs)
+    return table
 
 
 def _rate(estimate: LiveEstimate) -> str:

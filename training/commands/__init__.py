@@ -1,0 +1,1 @@
+"""The commands of `winnow`, a group a file; `training.cli` puts them together."""

@@ -1,0 +1,116 @@
+"""Commands that learn from people's answers and say what came of it: retrain, gate, quality."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.bundle import read_manifest
+from service.quality_api import read_course
+from training.catalogue import open_catalogue
+from training.commands.options import AsJson, CataloguePath, Seed, Version
+from training.commands.workplace import image_encoder, label_queue, model_store, settings
+from training.console import messages, progress_bars, quality_check, quality_table, results
+
+if TYPE_CHECKING:
+    from training.gate import Verdict
+    from training.retrain import Retraining
+
+GATE_SAYS_NO = 3  # exit status
+
+
+def retrain(
+    catalogue: CataloguePath,
+    *,
+    seed: Seed = 0,
+    judge_share: Annotated[
+        float, typer.Option(help="Of the newly labelled products, kept to judge by; they train the next time.")
+    ] = 0.35,
+    human_weight: Annotated[float, typer.Option(help="What a person's answer counts for, a merchant's label 1.")] = 4.0,
+    importance_exponent: Annotated[
+        float, typer.Option(help="e of the factor W**e that answers have in the loss.", min=0, max=1)
+    ] = 0.0,
+    scheduled: Annotated[
+        bool, typer.Option("--scheduled", help="Exit 0 on the gate's no and where nothing is new, too, as a cron job.")
+    ] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Begin anew, with a new vocabulary; once in a while, or after a change.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from what people answered, and serve the result if the gate finds it better.
+
+    It goes on from the weights of the bundle that is served (a warm start): all new answers and some replayed products,
+    in a few epochs. A part of the newly labelled products is not learned from: it judges the candidate against what is
+    served, and is learned the next time.
+
+    Exit status 0: promoted; 3: the gate said no, and what is served stays; 1: an error. Can be killed at any moment.
+    Whatever came of it is written down beside the bundles, from where the service tells it to Prometheus.
+    """
+    from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
+    from training.lessons import HumanWeights  # noqa: PLC0415  loads scikit-learn
+    from training.retrain import NothingNew, RetrainOptions  # noqa: PLC0415
+    from training.retrain import retrain as run  # noqa: PLC0415
+    from training.retrain_record import recorded  # noqa: PLC0415
+    from training.warm_start import WarmOptions  # noqa: PLC0415
+
+    training = TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
+    options = RetrainOptions(judge_share, training, warm=None if cold else WarmOptions())
+    store, opened, home = model_store(), open_catalogue(catalogue), settings().home
+
+    def one() -> Retraining:
+        with progress_bars() as progress, label_queue() as queue:
+            return run(
+                opened, images=image_encoder(opened), store=store, queue=queue, directory=home, options=options,
+                now=datetime.now(UTC), progress=progress,
+            )  # fmt: skip
+
+    try:
+        done = recorded(one, store.directory, clock=lambda: datetime.now(UTC))
+    except NothingNew as nothing:
+        if not scheduled:
+            raise
+        messages.print(f"Nothing to do: {nothing}.", highlight=False)
+        return
+    messages.print(f"{done.candidate}: {done.start} start, trained on {done.n_answers} answers of people.")
+    say_verdict(done.verdict, done.to_json() if as_json else None, says_no=0 if scheduled else GATE_SAYS_NO)
+
+
+def gate(version: Version, as_json: AsJson = False) -> None:
+    """Judge a bundle against the one that is served, by all answers that neither has learned from. Moves nothing."""
+    from training.retrain import gate as run  # noqa: PLC0415  loads torch
+
+    with progress_bars() as progress, label_queue() as queue:
+        verdict = run(version, store=model_store(), queue=queue, progress=progress)
+    say_verdict(verdict, verdict.to_json() if as_json else None)
+
+
+def quality(
+    version: Annotated[str, typer.Option("--model", help="A version from `winnow models list`.")] = "current",
+    as_json: AsJson = False,
+) -> None:
+    """Say how good what is served is: live precision and recall per class, from people's answers, without bias.
+
+    Each comes with a 95 % interval; "insufficient" means that the interval is too wide to say anything: label more.
+    The same is at /quality of the service, as a page with its course over time.
+    """
+    with label_queue() as queue:
+        course = read_course(queue, read_manifest(model_store().load(version)))
+    if as_json:
+        typer.echo(json.dumps(course.to_json()))
+    else:
+        results.print(quality_table(course))
+    messages.print(quality_check(course))
+
+
+def say_verdict(verdict: Verdict, document: dict[str, Any] | None, *, says_no: int = GATE_SAYS_NO) -> None:
+    """Show the gate's answer, which is also the exit status unless a no is none."""
+    if document is not None:
+        typer.echo(json.dumps(document, indent=1))
+    word = "yes" if verdict.promote else "no"
+    messages.print(f"The gate says {word}: {'; '.join(verdict.reasons)}.", highlight=False)
+    if not verdict.promote:
+        raise typer.Exit(says_no)
