@@ -30,6 +30,7 @@ from service.bundle_store import BundleStore
 from service.classifier import Classifier
 from service.classify_api import ClassifyApi
 from service.cohort_keeper import CohortKeeper
+from service.collector import settle
 from service.first_route import FirstRoute
 from service.guards import Admission, BodyReader, Guards, Reason
 from service.image_fetch import ImageFetcher, parse_hosts
@@ -66,12 +67,19 @@ TICK_SECONDS = 1.0  # between two looks at the age of the open cohort
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | None = None) -> Starlette:
+def create_app(
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    fetcher: ImageFetcher | None = None,
+    on_loaded: Callable[[], None] = lambda: None,
+) -> Starlette:
     """The whole service as an ASGI application; its lifespan loads the current bundle.
 
     Parameters
     ----------
     fetcher : of images by URL, by default the one that the settings ask for
+    on_loaded : called when a bundle has been loaded
     """
     fetcher = fetcher or ImageFetcher(parse_hosts(settings.image_hosts), timeout_seconds=settings.image_seconds)
     images = ImageUrls(fetcher, on_fetch=metrics.image_fetched)
@@ -90,7 +98,7 @@ def create_app(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher | 
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         store = BundleStore(settings.home, settings.model)
         watch = QueueWatch(queue, writer, metrics, served=lambda: classifier.manifest)
-        swapper = Swapper(store, classifier, metrics)
+        swapper = Swapper(store, classifier, metrics, on_loaded=on_loaded)
         swapper.start(now_seconds=asyncio.get_running_loop().time())
         tasks = [
             asyncio.create_task(_tick(classifier)),
@@ -193,7 +201,7 @@ def _n_decoders() -> int:
 async def _composed(outer: Starlette) -> AsyncIterator[None]:
     settings = Settings.from_env(os.environ)
     configure_logging(settings.log_level)
-    inner = create_app(settings, Metrics())
+    inner = create_app(settings, Metrics(), on_loaded=settle)
     async with inner.router.lifespan_context(inner):
         outer.state.inner = inner
         yield

@@ -31,6 +31,7 @@ from service.scored import Scored, scored_batch
 from service.traffic import N_RECORDS, TrafficWatch
 
 MAX_KEPT_CHARACTERS = 1_000_000  # of an image in base64: a cohort keeps a hundred products in memory until it is sealed
+QUIET_TURNS = 2  # a request that has arrived begins its work in the turn after next
 
 Pixels = NDArray[np.uint8]
 Posted = tuple[EncodedProduct, Mapping[str, Any]]  # a product as the graph takes it, and as it came
@@ -63,6 +64,7 @@ class Served:
             self._run,
             max_batch_size=batch_size,
             executor=inference,
+            quiet_turns=QUIET_TURNS,
             on_wait=lambda seconds: metrics.batch_stage("wait", seconds),
         )
         self._ensemble = Ensemble(bundle)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,10 +35,18 @@ class _Refusal:
 class Swapper:
     """Brings one worker to the promoted bundle, forwards or back; on any refusal, what is served goes on."""
 
-    def __init__(self, store: BundleStore, classifier: Classifier, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: BundleStore,
+        classifier: Classifier,
+        metrics: Metrics,
+        *,
+        on_loaded: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._classifier = classifier
         self._metrics = metrics
+        self._on_loaded = on_loaded
         self._refusal: _Refusal | None = None
 
     def start(self, *, now_seconds: float) -> None:
@@ -99,6 +108,7 @@ class Swapper:
             self._metrics.swap("refused")
             logger.error("bundle refused", extra={"version": version, "reason": str(error), "serving": self._serving()})
             return False
+        self._on_loaded()
         return True
 
     def _serving(self) -> str | None:

@@ -138,3 +138,53 @@ def test_a_caller_that_goes_away_while_its_batch_runs_harms_nobody() -> None:
         return await tasks[1]
 
     assert run_with(use) == [Doubled([4])]
+
+
+def crowd(*, quiet_turns: int) -> list[list[int]]:
+    """The batches of a crowd whose members come one a turn of the event loop."""
+
+    async def main() -> list[list[int]]:
+        machine = Machine()
+        machine.go.set()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = Batcher(machine, max_batch_size=4, executor=executor, quiet_turns=quiet_turns)
+            tasks = []
+            for number in range(3):
+                tasks.append(asyncio.create_task(batcher.submit([number])))
+                await asyncio.sleep(0)
+            await asyncio.gather(*tasks)
+        return machine.batches
+
+    return asyncio.run(main())
+
+
+def test_who_comes_while_others_still_come_goes_with_them() -> None:
+    assert crowd(quiet_turns=2) == [[0, 1, 2]]
+    assert crowd(quiet_turns=0)[0] == [0]
+
+
+def test_a_full_batch_does_not_wait_for_quiet() -> None:
+    async def main() -> list[list[int]]:
+        machine = Machine()
+        machine.go.set()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = Batcher(machine, max_batch_size=4, executor=executor, quiet_turns=1_000_000)
+            await asyncio.wait_for(batcher.submit([1, 2, 3, 4]), timeout=10)
+        return machine.batches
+
+    assert asyncio.run(main()) == [[1, 2, 3, 4]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(requests=st.lists(st.lists(st.integers(0, 1000), min_size=1, max_size=11), min_size=1, max_size=12))
+def test_waiting_for_quiet_loses_and_mixes_nothing(requests: list[list[int]]) -> None:
+    async def main() -> list[list[Doubled]]:
+        machine = Machine()
+        machine.go.set()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = Batcher(machine, max_batch_size=4, executor=executor, quiet_turns=2)
+            return await asyncio.gather(*(batcher.submit(items) for items in requests))
+
+    answers = asyncio.run(main())
+
+    assert [[v for part in parts for v in part.values] for parts in answers] == [[2 * i for i in r] for r in requests]
