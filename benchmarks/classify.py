@@ -1,36 +1,67 @@
-"""Requests per second and server CPU per request of `POST /classify`, beside raw onnxruntime and a plain FastAPI app.
+"""Server CPU a product and requests a second of `POST /classify`, beside the graph alone and beside its peers.
 
-Run: python -m benchmarks.classify [CATALOGUE]. All three answer from the same bundle (the current one in the model
-store) on the same products, without images, interleaved round by round; the table gives medians and the spread.
+Run: python -m benchmarks.classify [CATALOGUE] [--only NAME]. All answer from the current bundle of the model store
+about the same products, interleaved round by round; the tables give medians and the spread. CPU is that of the whole
+process tree of a server, so that the load generator beside it does not count.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import itertools
-import json
+import shutil
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.load import request_bytes, run_load
-from benchmarks.servers import ROOT, Server, bentoml_home, peer_python, serving, winnow_command
+from benchmarks.contenders import CONTENDERS, SAME_ON_UVICORN, WINNOW, Contender
+from benchmarks.load import run_load
+from benchmarks.servers import ROOT, Server, bentoml_home
 from service.bundle import Bundle, read_bundle
 from service.bundle_store import BundleStore
 from service.ensemble import Ensemble
 from service.features.encoder import Encoder, collate
+from service.features.image import decode_image
 from training.catalogue import Catalogue, open_catalogue
 
-FASTAPI = ("fastapi", "uvicorn", "uvloop", "httptools", "onnxruntime", "numpy", "pydantic", "pillow")
 N_PRODUCTS = 512
-RAW_BATCH = 32
+RAW_BATCHES = (32, 64, 128)  # the best of them is the limit
 CONCURRENCY = 64
+
+Measure = Callable[[], tuple[float, float]]
+Records = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one table measures.
+
+    Parameters
+    ----------
+    n_together : products a request
+    """
+
+    title: str
+    n_together: int = 1
+    images: bool = False
+
+
+SHAPES = {
+    "1": Shape("one product a request"),
+    "64": Shape("64 products a request", n_together=64),
+    "images": Shape("one product with its image a request", images=True),
+}
 
 
 @dataclass(frozen=True)
@@ -42,100 +73,148 @@ class Measured:
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("catalogue", nargs="?", type=Path, default=ROOT / "data" / "demo")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=4_000, help="a round and contender")
+    parser.add_argument("--requests", type=int, default=2_000, help="a round and contender")
+    parser.add_argument("--shape", choices=SHAPES, action="append", help="a table to make; all by default")
+    parser.add_argument("--only", action="append", help="a contender beside Winnow; all by default")
     arguments = parser.parse_args()
     catalogue = open_catalogue(arguments.catalogue)
     directory = BundleStore(bentoml_home()).load("current")
-    for n_together in (1, 64):
-        n_requests = max(100, arguments.requests // n_together)
-        measured = _measure(directory, catalogue, arguments.rounds, n_requests, n_together)
-        Console().print(_table(measured, n_together, arguments.rounds, n_requests))
+    for name in arguments.shape or SHAPES:
+        shape = SHAPES[name]
+        n_requests = max(60, arguments.requests // shape.n_together)
+        measured = _measure(
+            directory, catalogue, shape, n_rounds=arguments.rounds, n_requests=n_requests, only=arguments.only
+        )
+        Console().print(_table(measured, shape, arguments.rounds, n_requests))
 
 
 def _measure(
-    directory: Path, catalogue: Catalogue, n_rounds: int, n_requests: int, n_together: int
+    directory: Path,
+    catalogue: Catalogue,
+    shape: Shape,
+    *,
+    n_rounds: int,
+    n_requests: int,
+    only: Sequence[str] | None,
 ) -> dict[str, Measured]:
-    records = [_without_image(catalogue, record) for record in itertools.islice(catalogue.records("test"), N_PRODUCTS)]
-    requests = [
-        request_bytes("/classify", json.dumps({"products": records[start : start + n_together]}).encode())
-        for start in range(0, len(records) - n_together + 1, n_together)
-    ]
-    python = peer_python("fastapi", FASTAPI)
-    peer = [str(python), "-m", "uvicorn", "benchmarks.peers.fastapi_app:app", "--port", "{port}", "--no-access-log"]
-    environment = {"PEER_BUNDLE": str(directory), "OMP_NUM_THREADS": "1"}
-    with (
-        serving("Winnow", winnow_command(), ready="/readyz", environment={}) as winnow,
-        serving("FastAPI", peer, ready="/ready", environment=environment) as fastapi,
-    ):
-        raw = _raw(read_bundle(directory), catalogue, records)
-        contenders: dict[str, Callable[[], tuple[float, float]]] = {
-            "raw onnxruntime": raw,
-            "Winnow": lambda: _served(winnow, requests, n_requests, n_together),
-            "FastAPI": lambda: _served(fastapi, requests, n_requests, n_together),
-        }
-        return _interleaved(contenders, n_rounds)
+    records = list(itertools.islice(catalogue.records("test"), N_PRODUCTS))
+    posted = [_posted(catalogue, record, shape.images) for record in records]
+    with ExitStack() as stack:
+        measures: dict[str, Measure] = dict(_raw(read_bundle(directory), catalogue, records, images=shape.images))
+        for contender in _chosen(shape, only):
+            home = stack.enter_context(_home(directory))
+            server = stack.enter_context(contender.serving(directory, home))
+            measures[contender.name] = _served(server, contender, posted, n_requests, shape.n_together)
+        return _interleaved(measures, n_rounds)
 
 
-def _interleaved(contenders: dict[str, Callable[[], tuple[float, float]]], n_rounds: int) -> dict[str, Measured]:
-    measured = {name: Measured([], []) for name in contenders}
+def _chosen(shape: Shape, only: Sequence[str] | None) -> list[Contender]:
+    """With images our application alone: the peers are given none."""
+    some = (WINNOW, SAME_ON_UVICORN) if shape.images else CONTENDERS
+    return [contender for contender in some if contender is WINNOW or only is None or contender.name in only]
+
+
+class _home(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a context alone
+    """A model store of a server's own in which a bundle is current."""
+
+    def __init__(self, bundle: Path) -> None:
+        super().__init__()
+        self._bundle = bundle
+
+    def __enter__(self) -> Path:  # type: ignore[override]
+        home = Path(super().__enter__())
+        store = BundleStore(home)
+        store.promote(store.save(shutil.copytree(self._bundle, home / "draft")))
+        return home
+
+
+def _interleaved(measures: Mapping[str, Measure], n_rounds: int) -> dict[str, Measured]:
+    measured = {name: Measured([], []) for name in measures}
     for round_number in range(-1, n_rounds):  # the first round warms up and is not counted
-        for name, contender in contenders.items():
-            products_per_second, cpu_microseconds = contender()
+        for name, measure in measures.items():
+            products_per_second, cpu_microseconds = measure()
             if round_number >= 0:
                 measured[name].products_per_second.append(products_per_second)
                 measured[name].cpu_microseconds.append(cpu_microseconds)
     return measured
 
 
-def _served(server: Server, requests: Sequence[bytes], n_requests: int, n_together: int) -> tuple[float, float]:
-    before = server.cpu_seconds()
-    load = run_load(server.port, requests, n_requests=n_requests, concurrency=CONCURRENCY)
-    if load.n_failed:
-        raise RuntimeError(f"{server.name} answered {load.n_failed} of {n_requests} requests with an error")
-    n_products = n_requests * n_together
-    return n_products / load.seconds, (server.cpu_seconds() - before) / n_products * 1e6
-
-
-def _raw(bundle: Bundle, catalogue: Catalogue, records: Sequence[dict[str, Any]]) -> Callable[[], tuple[float, float]]:
-    """The limit: batches encoded beforehand, one thread, nothing but the graph."""
-    encoder, ensemble = Encoder(bundle.encoding), Ensemble(bundle)
-    encoded = [encoder.encode(catalogue.fields.product(record), None) for record in records]
-    batches = [collate(encoded[start : start + RAW_BATCH]) for start in range(0, len(encoded), RAW_BATCH)]
+def _served(server: Server, contender: Contender, records: Records, n_requests: int, n_together: int) -> Measure:
+    starts = range(0, len(records) - n_together + 1, n_together)
+    requests = [contender.request(records[start : start + n_together]) for start in starts]
 
     def run() -> tuple[float, float]:
-        started, cpu = time.perf_counter(), time.process_time()
-        for batch in batches * 4:
-            ensemble.predict(batch)
-        n_products = 4 * len(encoded)
-        return n_products / (time.perf_counter() - started), (time.process_time() - cpu) / n_products * 1e6
+        before = server.cpu_seconds()
+        load = run_load(server.port, requests, n_requests=n_requests, concurrency=CONCURRENCY)
+        if load.n_failed:
+            raise RuntimeError(f"{server.name} answered {load.n_failed} of {n_requests} requests with an error")
+        n_products = n_requests * n_together
+        return n_products / load.seconds, (server.cpu_seconds() - before) / n_products * 1e6
 
     return run
 
 
-def _table(measured: dict[str, Measured], n_together: int, n_rounds: int, n_requests: int) -> Table:
-    products = "product" if n_together == 1 else "products"
-    table = Table(
-        title=f"{n_together} {products} a request, {CONCURRENCY} connections, {n_rounds} rounds of {n_requests}"
-    )
-    for heading in ("", "products/s", "CPU µs a product", "raw CPU / its CPU"):
+def _raw(bundle: Bundle, catalogue: Catalogue, records: Records, *, images: bool) -> list[tuple[str, Measure]]:
+    """The limit: batches encoded beforehand, one thread, nothing but the graph and, with images, Pillow."""
+    encoder, ensemble, column = Encoder(bundle.encoding), Ensemble(bundle), catalogue.fields.image
+    contents = [record[column] if images and column else None for record in records]
+    products = [catalogue.fields.product(record) for record in records]
+
+    def pixels(content: bytes | None) -> NDArray[np.uint8] | None:
+        return None if content is None else decode_image(content, bundle.encoding.image_size)
+
+    encoded = [encoder.encode(product, pixels(content)) for product, content in zip(products, contents, strict=True)]
+
+    def limit(batch_size: int) -> Measure:
+        batches = [collate(encoded[start : start + batch_size]) for start in range(0, len(encoded), batch_size)]
+
+        def run() -> tuple[float, float]:
+            started, cpu = time.perf_counter(), time.process_time()
+            for content in contents:
+                pixels(content)
+            for batch in batches:
+                ensemble.predict(batch)
+            n_products = len(encoded)
+            return n_products / (time.perf_counter() - started), (time.process_time() - cpu) / n_products * 1e6
+
+        return run
+
+    return [(f"graph alone, batches of {batch_size}", limit(batch_size)) for batch_size in RAW_BATCHES]
+
+
+def _table(measured: dict[str, Measured], shape: Shape, n_rounds: int, n_requests: int) -> Table:
+    table = Table(title=f"{shape.title}, {CONCURRENCY} connections, {n_rounds} rounds of {n_requests}")
+    for heading in ("", "products/s", "CPU µs a product", "graph's CPU / its CPU", "its CPU / Winnow's"):
         table.add_column(heading, justify="right" if heading else "left")
-    raw = measured["raw onnxruntime"].cpu_microseconds
+    alone = [measured[name].cpu_microseconds for name in measured if name.startswith("graph alone")]
+    limit = min(alone, key=statistics.median)
+    winnow = measured[WINNOW.name].cpu_microseconds
     for name, figures in measured.items():
-        ratios = [limit / own for limit, own in zip(raw, figures.cpu_microseconds, strict=True)]
-        table.add_row(name, _spread(figures.products_per_second), _spread(figures.cpu_microseconds), _spread(ratios, 2))
+        cpu = figures.cpu_microseconds
+        table.add_row(
+            name, _spread(figures.products_per_second), _spread(cpu), _ratios(limit, cpu), _ratios(cpu, winnow)
+        )
     return table
+
+
+def _ratios(above: Sequence[float], below: Sequence[float]) -> str:
+    return _spread([one / other for one, other in zip(above, below, strict=True)], 2)
 
 
 def _spread(values: Sequence[float], digits: int = 0) -> str:
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
 
 
-def _without_image(catalogue: Catalogue, record: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name != catalogue.fields.image}
+def _posted(catalogue: Catalogue, record: Mapping[str, Any], images: bool) -> dict[str, Any]:
+    column = catalogue.fields.image
+    posted = {name: value for name, value in record.items() if name != column}
+    if images and column and record[column] is not None:
+        posted[column] = base64.b64encode(record[column]).decode()
+    return posted
 
 
 if __name__ == "__main__":

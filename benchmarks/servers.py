@@ -83,14 +83,15 @@ def free_port() -> int:
 
 
 def peer_python(name: str, requirements: Sequence[str]) -> Path:
-    """Python of a peer's own environment under build/peers, made on first use."""
+    """Python of a peer's own environment under build/peers, made on first use; of our own pins it has onnxruntime's."""
     directory = PEERS / name
     python = directory / "bin" / "python"
     stamp = directory / "installed"
     if not stamp.exists():
         venv.create(directory, with_pip=True, clear=True)
-        constraints = ["--constraint", str(ROOT / "constraints.txt")]
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *constraints, *requirements], check=True)
+        pinned = (line.split(";")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines())
+        shared = [line for line in pinned if line.startswith("onnxruntime==")] + ["numpy", "pydantic", "pillow"]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *shared, *requirements], check=True)
         stamp.touch()
     return python
 
