@@ -13,12 +13,12 @@ import pytest
 from service.errors import CatalogueError
 from service.features.image import decode_image
 from training.catalogue import Labels, check_images, open_catalogue
-from training.demo_catalogue import split, write_demo_catalogue
-from training.demo_merchants import MERCHANTS, feed_row, merchant_labels
-from training.demo_pictures import PATTERNS, SIZE, Look, photograph
-from training.demo_products import CLASSES, DemoProduct, make_products, true_classes
-from training.demo_sketches import SKETCHES
-from training.demo_types import TYPES
+from training.demo.catalogue import split, write_demo_catalogue
+from training.demo.merchants import MERCHANTS, feed_row, merchant_labels
+from training.demo.pictures import PATTERNS, SIZE, Look, photograph
+from training.demo.products import CLASSES, DemoProduct, make_products, true_classes
+from training.demo.sketches import SKETCHES
+from training.demo.types import TYPES
 
 N_SMALL = 400
 

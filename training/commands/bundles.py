@@ -32,7 +32,7 @@ def demo_catalogue(
     seed: Seed = 0,
 ) -> None:
     """Generate a shop to try everything on: pictures, titles, prices, overlapping classes, noisy merchant labels."""
-    from training.demo_catalogue import write_demo_catalogue  # noqa: PLC0415  draws with Pillow; only needed here
+    from training.demo.catalogue import write_demo_catalogue  # noqa: PLC0415  draws with Pillow; only needed here
 
     with progress_bars() as progress:
         write_demo_catalogue(directory, n_products=n_products, seed=seed, progress=partial(progress, "draw products"))

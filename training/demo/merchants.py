@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from training.demo_products import CLASSES, DemoProduct, true_classes
-from training.demo_texts import description, title
+from training.demo.products import CLASSES, DemoProduct, true_classes
+from training.demo.texts import description, title
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Merchant:
 
     Parameters
     ----------
-    titles : style of `training.demo_texts.title`
+    titles : style of `training.demo.texts.title`
     departments : key of `DEPARTMENTS`
     silent : classes that it never fills
     misses : share of the true classes, of a product, that it forgets

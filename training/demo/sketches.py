@@ -1,6 +1,6 @@
 """Line drawings of the demo catalogue's products, as data.
 
-Colours and patterns are left to `training.demo_pictures`.
+Colours and patterns are left to `training.demo.pictures`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from training.demo_strokes import Stroke, both, box, disc, fill, half, line
+from training.demo.strokes import Stroke, both, box, disc, fill, half, line
 
 _LONG_SLEEVES = ((50, 24), (42, 19), (31, 22), (20, 34), (11, 74), (20, 78), (30, 50), (30, 86), (50, 87))
 _SHORT_SLEEVES = ((50, 27), (42, 21), (30, 24), (11, 42), (21, 54), (31, 46), (30, 86), (50, 87))

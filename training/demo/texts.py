@@ -1,6 +1,6 @@
 """Titles and descriptions of the demo catalogue: what they say is true, much goes unsaid, and some phrases mislead.
 
-How much a merchant writes is left to `training.demo_merchants`.
+How much a merchant writes is left to `training.demo.merchants`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from training.demo_products import DemoProduct
+from training.demo.products import DemoProduct
 
 _NOUNS = {
     "tshirt": "T-shirt|tee|crew-neck tee|jersey top|short-sleeve top",

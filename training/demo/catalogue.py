@@ -12,10 +12,10 @@ from random import Random
 
 from service.errors import CatalogueError
 from training.catalogue_file import FILE_NAME, PART_NAMES, PartName
-from training.demo_merchants import MERCHANTS, feed_row, merchant_labels
-from training.demo_pictures import photograph
-from training.demo_products import CLASSES, DemoProduct, make_products, true_classes
-from training.demo_types import TYPES
+from training.demo.merchants import MERCHANTS, feed_row, merchant_labels
+from training.demo.pictures import photograph
+from training.demo.products import CLASSES, DemoProduct, make_products, true_classes
+from training.demo.types import TYPES
 from training.tables import write_table
 
 SHARES: Mapping[PartName, float] = {"train": 0.6, "test": 0.2, "stream": 0.2}
@@ -61,7 +61,7 @@ def write_demo_catalogue(
     Parameters
     ----------
     n_products : in all parts together, at least `LEAST_PRODUCTS`
-    withhold : a type of product, a key of `training.demo_types.TYPES`, that the train part shall lack
+    withhold : a type of product, a key of `training.demo.types.TYPES`, that the train part shall lack
     progress : called with the products done and the products in all
 
     Raises

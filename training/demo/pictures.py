@@ -1,6 +1,6 @@
 """Photographs of the demo catalogue: sketches painted, lit, turned a little and set on a shop's background.
 
-Which product gets which look is left to `training.demo_products`.
+Which product gets which look is left to `training.demo.products`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from training.demo_sketches import BOW, SKETCHES
-from training.demo_strokes import Point, Stroke
+from training.demo.sketches import BOW, SKETCHES
+from training.demo.strokes import Point, Stroke
 
 SIZE = 80  # pixels a side of a picture
 SCALE = 2  # a drawing is this many times larger, so that its edges come out smooth

@@ -1,6 +1,6 @@
 """What the demo catalogue's drawings are made of: filled shapes and lines on a square of 100 by 100, y downwards.
 
-Which strokes make which product is left to `training.demo_sketches`, paint to `training.demo_pictures`.
+Which strokes make which product is left to `training.demo.sketches`, paint to `training.demo.pictures`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Point = tuple[float, float]
 class Stroke:
     """A closed shape filled with the paint of its role, or, with a width, a line."""
 
-    role: str  # "main" is filled with the product's pattern; `training.demo_pictures.paints` names the others
+    role: str  # "main" is filled with the product's pattern; `training.demo.pictures.paints` names the others
     points: tuple[Point, ...]
     width: float = 0.0  # 0 for a filled shape
     rounding: int = 2  # how often corners are cut

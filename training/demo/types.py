@@ -1,6 +1,6 @@
 """What the demo shop trades in: types of product, colours, brands and names, with how often each occurs.
 
-Drawing products from these is left to `training.demo_products`.
+Drawing products from these is left to `training.demo.products`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from training.demo_pictures import Colour
+from training.demo.pictures import Colour
 
 AUDIENCES = ("women", "men", "unisex", "kids")
 

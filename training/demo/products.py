@@ -1,6 +1,6 @@
 """The demo catalogue's products as they truly are: designs, their variants, and the true answer of every class.
 
-What a merchant makes of them is left to `training.demo_merchants`, words to `training.demo_texts`.
+What a merchant makes of them is left to `training.demo.merchants`, words to `training.demo.texts`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
-from training.demo_pictures import Look
-from training.demo_sketches import SKETCHES
-from training.demo_types import AUDIENCES, BRANDS, HUES, MODELS, NOBODY, PATTERN_WEIGHTS, TYPES, ProductType
+from training.demo.pictures import Look
+from training.demo.sketches import SKETCHES
+from training.demo.types import AUDIENCES, BRANDS, HUES, MODELS, NOBODY, PATTERN_WEIGHTS, TYPES, ProductType
 
 
 @dataclass(frozen=True)
