@@ -316,7 +316,7 @@ def test_a_variant_that_is_better_with_every_seed_is_named() -> None:
         *(Run("top questions", seed, points((0, 0, 0.8), (100, 20, 0.95 + seed / 1000))) for seed in range(3)),
     ]
 
-    assert "Better still: top questions, by 0.02" in study("shop", runs, plan=PLAN).recommendation
+    assert "top questions led the shipped way by 0.02" in study("shop", runs, plan=PLAN).recommendation
 
 
 def test_the_report_is_one_file_with_curves_and_the_json_is_whole(pool: Pool, tmp_path: Path) -> None:
