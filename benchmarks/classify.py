@@ -102,13 +102,13 @@ def _measure(
     only: Sequence[str] | None,
 ) -> dict[str, Measured]:
     records = list(itertools.islice(catalogue.records("test"), N_PRODUCTS))
-    posted = [_posted(catalogue, record, shape.images) for record in records]
+    bodies = [posted(catalogue, record, images=shape.images) for record in records]
     with ExitStack() as stack:
         measures: dict[str, Measure] = dict(_raw(read_bundle(directory), catalogue, records, images=shape.images))
         for contender in _chosen(shape, only):
-            home = stack.enter_context(_home(directory))
+            home = bundle_home(directory, Path(stack.enter_context(tempfile.TemporaryDirectory())))
             server = stack.enter_context(contender.serving(directory, home))
-            measures[contender.name] = _served(server, contender, posted, n_requests, shape.n_together)
+            measures[contender.name] = _served(server, contender, bodies, n_requests, shape.n_together)
         return _interleaved(measures, n_rounds)
 
 
@@ -118,18 +118,11 @@ def _chosen(shape: Shape, only: Sequence[str] | None) -> list[Contender]:
     return [contender for contender in some if contender is WINNOW or only is None or contender.name in only]
 
 
-class _home(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a context alone
-    """A model store of a server's own in which a bundle is current."""
-
-    def __init__(self, bundle: Path) -> None:
-        super().__init__()
-        self._bundle = bundle
-
-    def __enter__(self) -> Path:  # type: ignore[override]
-        home = Path(super().__enter__())
-        store = BundleStore(home)
-        store.promote(store.save(shutil.copytree(self._bundle, home / "draft")))
-        return home
+def bundle_home(bundle: Path, directory: Path) -> Path:
+    """Make a model store of a server's own in which a bundle is current."""
+    store = BundleStore(directory)
+    store.promote(store.save(shutil.copytree(bundle, directory / "draft")))
+    return directory
 
 
 def _interleaved(measures: Mapping[str, Measure], n_rounds: int) -> dict[str, Measured]:
@@ -209,12 +202,13 @@ def _spread(values: Sequence[float], digits: int = 0) -> str:
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
 
 
-def _posted(catalogue: Catalogue, record: Mapping[str, Any], images: bool) -> dict[str, Any]:
+def posted(catalogue: Catalogue, record: Mapping[str, Any], *, images: bool) -> dict[str, Any]:
+    """A record as a backend posts it, with its image in base64 or without one."""
     column = catalogue.fields.image
-    posted = {name: value for name, value in record.items() if name != column}
+    body = {name: value for name, value in record.items() if name != column}
     if images and column and record[column] is not None:
-        posted[column] = base64.b64encode(record[column]).decode()
-    return posted
+        body[column] = base64.b64encode(record[column]).decode()
+    return body
 
 
 if __name__ == "__main__":
