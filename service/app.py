@@ -88,7 +88,13 @@ def create_app(
     )
     writer = QueueWriter(queue, spill=_spill(settings))
     keeper = _keeper(settings, writer, metrics) if settings.queue else None
-    classifier = Classifier(batch_size=settings.batch_size, n_decoders=_n_decoders(), metrics=metrics, keeper=keeper)
+    classifier = Classifier(
+        batch_size=settings.batch_size,
+        device=settings.device,
+        n_decoders=_n_decoders(),
+        metrics=metrics,
+        keeper=keeper,
+    )
     classify = ClassifyApi(classifier, images, max_products=settings.max_products)
     labels = LabelApi(queue, served=lambda: classifier.manifest, on_labels=metrics.labelled)
     quality = QualityApi(queue, served=lambda: classifier.manifest)

@@ -22,7 +22,7 @@ from service.batcher import Batcher
 from service.bundle import Manifest, read_bundle
 from service.cohort_keeper import CohortKeeper
 from service.contracts import Product
-from service.ensemble import Ensemble
+from service.ensemble import Device, Ensemble
 from service.errors import NoBundle, UnreadableImage
 from service.features.encoder import EncodedProduct, Encoder, collate
 from service.features.image import Room, decode_image
@@ -45,6 +45,7 @@ class Served:
         directory: Path,
         *,
         batch_size: int,
+        device: Device,
         inference: ThreadPoolExecutor,
         metrics: Metrics,
         keeper: CohortKeeper | None,
@@ -67,7 +68,7 @@ class Served:
             quiet_turns=QUIET_TURNS,
             on_wait=lambda seconds: metrics.batch_stage("wait", seconds),
         )
-        self._ensemble = Ensemble(bundle)
+        self._ensemble = Ensemble(bundle, device=device)
         self._classes = bundle.manifest.taxonomy.classes
         self._members = [member.name for member in bundle.manifest.members]
         self._thresholds = np.asarray(bundle.manifest.thresholds, dtype=np.float64)
@@ -154,14 +155,22 @@ class Classifier:
     Parameters
     ----------
     batch_size : products that run through the graph at once
+    device : on which it runs
     n_decoders : threads that decode images
     keeper : samples what is classified for labelling; nothing is sampled without one
     """
 
     def __init__(
-        self, *, batch_size: int, n_decoders: int, metrics: Metrics, keeper: CohortKeeper | None = None
+        self,
+        *,
+        batch_size: int,
+        n_decoders: int,
+        metrics: Metrics,
+        keeper: CohortKeeper | None = None,
+        device: Device = "cpu",
     ) -> None:
         self._batch_size = batch_size
+        self._device = device
         self._n_decoders = n_decoders
         self._metrics = metrics
         self._keeper = keeper
@@ -204,6 +213,7 @@ class Classifier:
         served = Served(
             directory,
             batch_size=self._batch_size,
+            device=self._device,
             inference=self._inference,
             metrics=self._metrics,
             keeper=self._keeper,

@@ -5,9 +5,10 @@ What goes in is made by `service.features.encoder`; what the numbers mean for a 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -28,8 +29,12 @@ INPUTS = {  # what `service.features.encoder.collate` makes; a graph may leave o
     "image_rows": "tensor(int64)",
     "present": "tensor(float)",
 }
+Device = Literal["cpu", "cuda"]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OUTPUTS = ("probabilities", "member_probabilities", "embedding")
 PROBABILITY_SLACK = 1e-5  # a weighted mean of probabilities may round a little beyond 1
+
+logger = logging.getLogger(__name__)
 
 _LOAD_ERRORS = (
     ort_errors.Fail,
@@ -45,8 +50,12 @@ _LOAD_ERRORS = (
 class Ensemble:
     """The members of one bundle in one session; safe to call from any thread."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, *, device: Device = "cpu") -> None:
         """Open the graph and run the golden batch.
+
+        Parameters
+        ----------
+        device : where it runs; without a usable GPU that is the CPU, and an error is logged
 
         Raises
         ------
@@ -55,7 +64,7 @@ class Ensemble:
             not those we know, or if the golden batch does not give the expected outputs.
         """
         self._manifest = bundle.manifest
-        self._session = _open_session(bundle)
+        self._session = _open_session(bundle, device)
         self._inputs = _checked_inputs(self._session, bundle.manifest)
         self._reads = _modalities_read(bundle.manifest)
         _check_golden(self, bundle)
@@ -83,7 +92,7 @@ class Ensemble:
         return predictions
 
 
-def _open_session(bundle: Bundle) -> ort.InferenceSession:
+def _open_session(bundle: Bundle, device: Device) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # one worker a core: threads of one session would only wait for each other
     options.inter_op_num_threads = 1
@@ -93,12 +102,20 @@ def _open_session(bundle: Bundle) -> ort.InferenceSession:
     # Weights named in other files would be looked for in the working directory: look where nothing can be.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
-        return ort.InferenceSession(bundle.graph, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(bundle.graph, options, providers=_providers(device))
     except _LOAD_ERRORS as error:
         raise BundleRefused(
             f"{bundle.manifest.version}: onnxruntime cannot load the graph; "
             "it must be valid, hold its weights itself, and use no custom operators"
         ) from error
+    if device == "cuda" and CUDA not in session.get_providers():  # it was built in, but found no GPU or no libraries
+        logger.error("no GPU to run on, the CPU does it", extra={"version": bundle.manifest.version})
+    return session
+
+
+def _providers(device: Device) -> list[str]:
+    """Where to run, best first; to name one that is not built in would be an error of onnxruntime."""
+    return [CUDA, CPU] if device == "cuda" and CUDA in ort.get_available_providers() else [CPU]
 
 
 def _checked_inputs(session: ort.InferenceSession, manifest: Manifest) -> tuple[str, ...]:

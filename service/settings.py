@@ -23,6 +23,9 @@ class Settings(Frozen):
     max_products: int = Field(default=256, ge=1, le=4096, description="products accepted in one request")
     max_body_bytes: int = Field(default=10_000_000, ge=1024, description="size of a request body that is read at most")
     batch_size: int = Field(default=64, ge=1, le=1024, description="products that run through the graph at once")
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="where the graph runs: `cpu`, or `cuda` with `onnxruntime-gpu` installed instead"
+    )
     model: str = Field(default="winnow", pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="name in the model store")
     database_url: SecretStr = Field(
         default=SecretStr(""),

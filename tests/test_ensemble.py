@@ -134,3 +134,14 @@ def test_an_id_beyond_its_table_is_an_error_of_the_batch(bundle: Bundle) -> None
 
     with pytest.raises(UnusablePrediction, match="failed on this batch"):
         ensemble.predict(inputs)
+
+
+def test_without_a_gpu_the_cpu_answers_the_same_and_an_error_says_so(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked_for_gpu = Ensemble(bundle, device="cuda")  # the pinned onnxruntime is built for the CPU
+
+    assert [record.message for record in caplog.records] == ["no GPU to run on, the CPU does it"]
+    for name in OUTPUTS:
+        said = [getattr(one.predict(bundle.golden_inputs), name) for one in (asked_for_gpu, Ensemble(bundle))]
+        np.testing.assert_array_equal(*said)
