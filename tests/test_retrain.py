@@ -28,6 +28,7 @@ from service.label_queue.store import LabelQueue, open_store
 from tests.catalogues import WORDS, Columns, write
 from training.catalogue import Catalogue, open_catalogue
 from training.fit import TrainingOptions, train
+from training.gate import Policy
 from training.human_labels import HumanLabels, in_share, read_human_labels
 from training.joint import JointOptions
 from training.judgement import TrainedOn, judge_candidate, trained_on
@@ -35,6 +36,7 @@ from training.lessons import HumanWeights, with_people
 from training.predict import predict
 from training.promote import only_one
 from training.retrain import NothingNew, Retraining, RetrainOptions, gate, retrain, training_state
+from training.retrain_report import write_retrain_report
 from training.tables import write_table
 from training.training_state import STATE
 
@@ -169,12 +171,16 @@ def test_people_undo_what_the_merchants_got_wrong(
     before = predict(read_bundle(store.load()), lamp, progress=silent).probabilities[0]
 
     done = run(catalogue, home, queue, options=options)
+    page = write_retrain_report(home / "report.html", done).read_text()
 
     after = predict(read_bundle(store.load()), lamp, progress=silent).probabilities[0]
     assert done.promoted
     assert store.current() == done.candidate != done.incumbent
     index = catalogue.taxonomy.classes.index("lamp")
     assert after[index] > 0.5 > before[index]
+    assert "The gate says yes" in page
+    assert "<svg" in page
+    assert all(name in page for name in catalogue.taxonomy.classes)
 
 
 def test_a_warm_start_takes_over_the_vocabulary_and_remembers_what_it_has_learned(
@@ -235,6 +241,20 @@ def test_a_candidate_that_is_no_better_is_kept_but_not_served(
     assert gate(done.candidate, store=BundleStore(home), queue=queue, progress=silent).n_products == (
         done.verdict.n_products
     )
+
+
+def test_every_further_look_at_growing_evidence_is_taken_at_half_the_level(
+    catalogue: Catalogue, home: Path, queue: LabelQueue
+) -> None:
+    answered(queue, n_products=20)
+    first = run(catalogue, home, queue)
+
+    second = run(catalogue, home, queue, now=NOON + timedelta(hours=2))
+
+    assert not first.promoted
+    assert (first.verdict.level, second.verdict.level) == (Policy().level, Policy().level / 2)
+    again = gate(first.candidate, store=BundleStore(home), queue=queue, progress=silent)
+    assert again.level == first.verdict.level
 
 
 def test_without_new_answers_nothing_is_trained(catalogue: Catalogue, home: Path, queue: LabelQueue) -> None:

@@ -88,6 +88,7 @@ class Verdict:
 
     promote: bool
     reasons: tuple[str, ...]
+    level: float  # of its intervals
     n_products: int
     n_answers: int
     effective_sample_size: float
@@ -119,6 +120,7 @@ def judge(judged: Judged, *, checks: Checks, policy: Policy | None = None) -> Ve
     return Verdict(
         promote=not objections,
         reasons=tuple(objections) or (_in_words(gain, "the candidate is better: standardised Brier score"),),
+        level=policy.level,
         n_products=n_products,
         n_answers=len(judged.answers),
         effective_sample_size=effective_sample_size(judged.weights),

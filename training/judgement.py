@@ -6,7 +6,8 @@ arithmetic is left to `training.gate`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -68,13 +69,36 @@ def trained_on(manifest: Manifest) -> TrainedOn:
 
 
 def judge_candidate(
-    candidate: Bundle, incumbent: Bundle, labels: HumanLabels, *, progress: Progress, policy: Policy | None = None
+    candidate: Bundle,
+    incumbent: Bundle,
+    labels: HumanLabels,
+    *,
+    progress: Progress,
+    policy: Policy | None = None,
+    n_refused: int = 0,
 ) -> Verdict:
-    """Judge a candidate by the answers that neither bundle has learned from and that stand for traffic."""
+    """Judge a candidate by the answers that neither bundle has learned from and that stand for traffic.
+
+    Parameters
+    ----------
+    n_refused : candidates that were judged before, against the same incumbent, by a part of the same answers
+    """
     unseen = ~trained_on(candidate.manifest).learned(labels) & ~trained_on(incumbent.manifest).learned(labels)
     judging = labels.only(unseen & (labels.importance > 0.0))
     evidence = _judged(candidate, incumbent, judging, progress=progress)
-    return judge(evidence, checks=_checks(candidate, incumbent), policy=policy)
+    return judge(evidence, checks=_checks(candidate, incumbent), policy=_spent(policy or Policy(), n_refused))
+
+
+def n_refused_before(candidate: Manifest, incumbent: Manifest, known: Iterable[Manifest]) -> int:
+    """How many candidates were trained to replace this incumbent, and judged, before this one was."""
+    return sum(
+        one.provenance.get("incumbent") == incumbent.version and one.created_at < candidate.created_at for one in known
+    )
+
+
+def _spent(policy: Policy, n_refused: int) -> Policy:
+    """Half the level at each further look at growing evidence: over all looks together it is at most doubled."""
+    return replace(policy, level=policy.level / 2**n_refused)
 
 
 def _judged(candidate: Bundle, incumbent: Bundle, labels: HumanLabels, *, progress: Progress) -> Judged:

@@ -121,6 +121,20 @@ def learning_curves(
     return _svg(figure)
 
 
+def intervals(names: Sequence[str], values: Sequence[tuple[float, float, float]], *, x_label: str) -> str:
+    """One row a name: a point and its interval (value, lower, upper), the lowest value at the bottom; 0 is marked."""
+    order = sorted(range(len(names)), key=lambda row: values[row][0])
+    value, lower, upper = np.array([values[row] for row in order], dtype=np.float64).T
+    figure, axes = _figure(height=1.0 + 0.2 * len(names))
+    spread = np.nan_to_num(np.stack([value - lower, upper - value]), nan=0.0, posinf=0.0)
+    axes.errorbar(value, range(len(order)), xerr=np.maximum(spread, 0.0), fmt="o", color=ACCENT, markersize=3)
+    axes.axvline(0.0, color=SOFT, linewidth=1)
+    axes.set_yticks(range(len(order)), [names[row] for row in order])
+    axes.set_xlabel(x_label)
+    axes.margins(y=0.01)
+    return _svg(figure)
+
+
 def rounds(x: Sequence[float], lines: Mapping[str, Sequence[float | None]], *, x_label: str) -> str:
     """One line a name over the rounds; a value that is not known leaves a gap."""
     figure, axes = _figure(height=3.0)

@@ -22,7 +22,7 @@ from training.catalogue import Catalogue
 from training.fit import TrainingOptions, train
 from training.gate import Policy, Verdict
 from training.human_labels import HumanLabels, read_human_labels, seconds
-from training.judgement import KEY, TrainedOn, judge_candidate, trained_on
+from training.judgement import KEY, TrainedOn, judge_candidate, n_refused_before, trained_on
 from training.predict import Progress, check_fit
 from training.pretrained import ImageEncoder
 from training.promote import only_one, promote
@@ -114,7 +114,8 @@ def retrain(
             catalogue, store, learned, plan=plan, incumbent=incumbent, options=options, images=images, progress=progress
         )
         candidate = read_bundle(store.load(manifest.version))
-        verdict = judge_candidate(candidate, incumbent, labels, progress=progress, policy=policy)
+        n_refused = n_refused_before(manifest, incumbent.manifest, store.manifests())
+        verdict = judge_candidate(candidate, incumbent, labels, progress=progress, policy=policy, n_refused=n_refused)
         if verdict.promote:
             check()
             promote(store, manifest.version, now=now, why="; ".join(verdict.reasons))
@@ -148,7 +149,8 @@ def gate(
     """
     incumbent, other = read_bundle(store.load()), read_bundle(store.load(candidate))
     labels = read_human_labels(queue, fields=other.manifest.fields, classes=other.manifest.taxonomy.classes)
-    return judge_candidate(other, incumbent, labels, progress=progress, policy=policy)
+    n_refused = n_refused_before(other.manifest, incumbent.manifest, store.manifests())
+    return judge_candidate(other, incumbent, labels, progress=progress, policy=policy, n_refused=n_refused)
 
 
 def _incumbent(store: BundleStore, catalogue: Catalogue) -> Bundle:

@@ -76,7 +76,11 @@ def evaluate(
 
 
 def list_models() -> None:
-    """List the bundles, the newest first."""
+    """List the bundles, the newest first; "serving" marks the one that the pointer names, which need not be the newest.
+
+    A candidate that the gate refused stays here: `winnow gate BUNDLE` judges it again, `winnow promote BUNDLE` serves
+    it.
+    """
     store = model_store()
     results.print(models_table(store.manifests()[::-1], store.current()))
 
@@ -87,13 +91,20 @@ def show_model(version: Version = "current") -> None:
 
 
 def promote(version: Version) -> None:
-    """Serve a bundle from now on, whatever the gate says of it."""
+    """Serve a bundle from now on, whatever the gate says of it.
+
+    The pointer of the model store moves; every worker takes the bundle over within seconds, after it has reproduced its
+    golden batch, and drops no request. A damaged bundle is refused. `winnow rollback` goes back.
+    """
     done = move_pointer(model_store(), version, now=datetime.now(UTC), why="asked for")
     messages.print(f"Serving {done.version} instead of {done.replaced or 'nothing'}.")
 
 
 def rollback() -> None:
-    """Serve again what the current bundle replaced."""
+    """Serve again what the current bundle replaced; again, and it goes one step further back.
+
+    It is the same move as a promotion, and as quick: no request is dropped. `winnow models list` shows what is served.
+    """
     done = move_pointer_back(model_store(), now=datetime.now(UTC))
     messages.print(f"Serving {done.version} again instead of {done.replaced}.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from service.bundle import read_manifest
 from service.quality_api import read_course
 from training.catalogue import open_catalogue
-from training.commands.options import AsJson, CataloguePath, Seed, Version
+from training.commands.options import REPORTS, AsJson, CataloguePath, Seed, Version
 from training.commands.workplace import image_encoder, label_queue, model_store, settings
 from training.console import messages, progress_bars, quality_check, quality_table, results
 
@@ -40,6 +41,7 @@ def retrain(
         bool, typer.Option("--cold", help="Begin anew, with a new vocabulary; once in a while, or after a change.")
     ] = False,
     as_json: AsJson = False,
+    report: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
 ) -> None:
     """Learn from what people answered, and serve the result if the gate finds it better.
 
@@ -55,6 +57,7 @@ def retrain(
     from training.retrain import NothingNew, RetrainOptions  # noqa: PLC0415
     from training.retrain import retrain as run  # noqa: PLC0415
     from training.retrain_record import recorded  # noqa: PLC0415
+    from training.retrain_report import write_retrain_report  # noqa: PLC0415  loads matplotlib
     from training.warm_start import WarmOptions  # noqa: PLC0415
 
     training = TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
@@ -75,12 +78,20 @@ def retrain(
             raise
         messages.print(f"Nothing to do: {nothing}.", highlight=False)
         return
-    messages.print(f"{done.candidate}: {done.start} start, trained on {done.n_answers} answers of people.")
+    path = write_retrain_report(report or REPORTS / f"retrain-{done.candidate}.html", done)
+    messages.print(
+        f"{done.candidate}: {done.start} start, trained on {done.n_answers} answers of people. Report: {path}"
+    )
     say_verdict(done.verdict, done.to_json() if as_json else None, says_no=0 if scheduled else GATE_SAYS_NO)
 
 
 def gate(version: Version, as_json: AsJson = False) -> None:
-    """Judge a bundle against the one that is served, by all answers that neither has learned from. Moves nothing."""
+    """Judge a bundle against the one that is served, by all answers that neither has learned from. Moves nothing.
+
+    It says yes if the bundle is better beyond chance, each answer weighing what it stands for; if no class and not the
+    yes/no answers as a whole are clearly worse; and if its graph is right and not much slower. Exit status 0: yes;
+    3: no; 1: an error. `winnow retrain` asks it by itself; ask again when more answers have come.
+    """
     from training.retrain import gate as run  # noqa: PLC0415  loads torch
 
     with progress_bars() as progress, label_queue() as queue:
