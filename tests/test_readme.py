@@ -7,9 +7,11 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from service.metrics import Metrics
 from service.settings import PREFIX, Settings, variable_names
+from training.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,6 +60,23 @@ def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
     assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+
+
+def test_the_tour_of_the_readme_is_the_one_of_the_script() -> None:
+    shown = re.findall(r"^\$ (winnow [a-z-]+(?: [a-z]+)?)", README, flags=re.MULTILINE)
+    script = (ROOT / "docs" / "tour.sh").read_text(encoding="utf-8")
+
+    assert len(shown) == 6
+    assert all(command in script for command in shown)
+
+
+def test_every_command_of_the_readme_exists() -> None:
+    commands = set(
+        re.findall(r"^(?:\$ )?winnow ([a-z-]+(?: (?:list|show|fill|export|import|simulate))?)", README, re.MULTILINE)
+    )
+
+    for command in commands:
+        assert CliRunner().invoke(app, [*command.split(), "--help"]).exit_code == 0, command
 
 
 def test_every_link_of_the_docs_leads_somewhere() -> None:
