@@ -16,6 +16,8 @@ RUN python3 -m venv --without-pip /opt/winnow \
  && python3 -m pip --python /opt/winnow/bin/python install --no-cache-dir --constraint constraints.txt --requirement serve.txt
 
 FROM dependencies AS train-dependencies
+# PyPI's torch for Linux brings gigabytes of CUDA along; name an index of CPU builds here to leave them out.
+ARG PIP_EXTRA_INDEX_URL=""
 # LightGBM runs on OpenMP; the serving image has no use for it.
 RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["train"], sep="\n")' \
     > train.txt \

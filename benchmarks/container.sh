@@ -6,8 +6,8 @@
 #   benchmarks/container.sh [BASE_IMAGE]
 #
 # Needs root, buildah, runc, curl and, without BASE_IMAGE, mmdebstrap: it then makes a base of Debian's packages, so that
-# no image registry is needed. STORAGE names a folder in which layers are kept for the next time; with STEPS=build it
-# ends after building, with N_PRODUCTS it trains on so many (default 400).
+# no image registry is needed. STORAGE names a folder in which layers are kept for the next time, STEPS some of
+# "train serve run" (the images to build, and whether to run them), N_PRODUCTS how many products to train on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,6 +40,9 @@ build() { # TARGET
   # How this machine's pip reaches its index, for the build alone; nothing of it stays in the image.
   local reach=(--env PIP_CERT=/etc/ssl/certs/ca-certificates.crt --volume /etc/ssl/certs:/etc/ssl/certs:ro)
   [ -e /etc/pip.conf ] && reach+=(--volume /etc/pip.conf:/etc/pip.conf:ro)
+  for folder in $(sed -n 's#.*file://\(/[^/ ]*/[^/ ]*\).*#\1#p' /etc/pip.conf 2>/dev/null | sort -u); do
+    [ -d "$folder" ] && reach+=(--volume "$folder:$folder:ro")
+  done
   [ -d /etc/apt/apt.conf.d ] && reach+=(--volume /etc/apt/apt.conf.d:/etc/apt/apt.conf.d:ro)
   local started=$SECONDS
   "${buildah[@]}" bud --quiet --format docker --layers --isolation chroot --network host --pull-never "${reach[@]}" \
@@ -55,12 +58,13 @@ mounted() { # TARGET: sets root
   echo "$1 image: $(du -sm "$root" | cut -f1) MB, torch $(find "$root/opt/winnow" -type d -name torch | wc -l), pip in the environment $(find "$root/opt/winnow" -type d -name pip | wc -l)"
 }
 
-specify() { # MODELS_MODE TMP_SIZE ARGUMENTS...: what runc is to start, hardened
+specify() { # ROLE TMP_SIZE ARGUMENTS...: what runc is to start, hardened
   rm -f "$scratch/bundle/config.json"
   (cd "$scratch/bundle" && runc spec)
   python3 - "$scratch/bundle/config.json" "$root" "$scratch/bundle" "$port" "check:classify+ops:$digest" "$@" <<'PYTHON'
 import json, sys
-path, root, bundle, port, keys, models_mode, tmp_size, *arguments = sys.argv[1:]
+path, root, bundle, port, keys, role, tmp_size, *arguments = sys.argv[1:]
+bind = lambda to, source, mode: {"destination": to, "type": "bind", "source": source, "options": ["bind", mode]}
 spec = json.load(open(path))
 spec["root"] = {"path": root, "readonly": True}
 process = spec["process"]
@@ -78,9 +82,13 @@ spec["linux"].pop("resources", None)
 spec["mounts"] = [m for m in spec["mounts"] if m["destination"] not in {"/sys/fs/cgroup", "/sys"}] + [
     {"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": ["bind", "ro"]},
     {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", f"size={tmp_size}"]},
-    {"destination": "/var/lib/winnow", "type": "bind", "source": f"{bundle}/home", "options": ["bind", "rw"]},
-    {"destination": "/var/lib/winnow/models", "type": "bind", "source": f"{bundle}/models", "options": ["bind", models_mode]},
 ]
+# As on Kubernetes: training has the whole volume, serving its own home and the volume's models, read-only.
+if role == "train":
+    spec["mounts"] += [bind("/var/lib/winnow", f"{bundle}/volume", "rw")]
+else:
+    spec["mounts"] += [bind("/var/lib/winnow", f"{bundle}/home", "rw")]
+    spec["mounts"] += [bind("/var/lib/winnow/models", f"{bundle}/volume/models", "ro")]
 json.dump(spec, open(path, "w"))
 PYTHON
 }
@@ -88,15 +96,15 @@ PYTHON
 train() {
   mounted train
   local program='winnow() { python -m training.cli "$@"; }; winnow demo-catalogue /tmp/demo --products "$1" && winnow train /tmp/demo'
-  specify rw 2g sh -ec "$program" sh "${N_PRODUCTS:-400}"
+  specify train 2g sh -ec "$program" sh "${N_PRODUCTS:-400}"
   local started=$SECONDS
   runc run --bundle "$scratch/bundle" "$id" >"$scratch/log" 2>&1 </dev/null || { tail -20 "$scratch/log"; exit 1; }
-  echo "trained in $((SECONDS - started)) s: $(cat "$scratch/bundle/models/winnow/current")"
+  echo "trained in $((SECONDS - started)) s: $(cat "$scratch/bundle/volume/models/winnow/current")"
 }
 
 serve() {
   mounted serve
-  specify ro 64m bentoml serve service.app:Winnow --working-dir /srv/winnow
+  specify serve 64m bentoml serve service.app:Winnow --working-dir /srv/winnow
   local started
   started=$(date +%s%N)
   runc run --detach --bundle "$scratch/bundle" "$id" >"$scratch/log" 2>&1 </dev/null
@@ -127,11 +135,11 @@ print(json.dumps(body["example"]))') || { cat "$scratch/log"; exit 1; }
 
 base=${1:-localhost/python-base:bookworm}
 "${buildah[@]}" inspect --type image "$base" >/dev/null 2>&1 || make_base "$base"
-build train
-build serve
-[ "${STEPS:-all}" = build ] && exit 0
-mkdir -p "$scratch/bundle/home/models" "$scratch/bundle/models"
-chown -R 10001:10001 "$scratch/bundle/home" "$scratch/bundle/models"
+steps=${STEPS:-train serve run}
+for target in train serve; do [[ $steps != *$target* ]] || build "$target"; done
+[[ $steps == *run* ]] || exit 0
+mkdir -p "$scratch/bundle/home/models" "$scratch/bundle/volume"
+chown -R 10001:10001 "$scratch/bundle/home" "$scratch/bundle/volume"
 train
 runc delete --force "$id" >/dev/null 2>&1 || true
 serve

@@ -172,13 +172,13 @@ def _bombs() -> Iterator[tuple[str, str]]:
         "WebP of 20 million pixels, lossless, RGBA",
         _encoded(Image.new("RGBA", size), "WEBP", lossless=True, method=0),
     )
-    yield "PNG, as large as is decoded, RGB", _encoded(Image.new("RGB", (4350, 4350)), "PNG")
-    yield "PNG, as large as is decoded, RGBA", _encoded(Image.new("RGBA", (4350, 4350)), "PNG")
+    yield "PNG, as large as is decoded, RGB", _encoded(Image.new("RGB", (3870, 3870)), "PNG")
+    yield "PNG, as large as is decoded, RGBA", _encoded(Image.new("RGBA", (3870, 3870)), "PNG")
     yield (
         "progressive JPEG, as large as is decoded",
-        _encoded(Image.new("RGB", (3550, 3550)), "JPEG", progressive=True, subsampling=0),
+        _encoded(Image.new("RGB", (3160, 3160)), "JPEG", progressive=True, subsampling=0),
     )
-    yield "WebP, as large as is decoded", _encoded(Image.new("RGBA", (2110, 2110)), "WEBP", lossless=True, method=0)
+    yield "WebP, as large as is decoded", _encoded(Image.new("RGBA", (1870, 1870)), "WEBP", lossless=True, method=0)
     frames = [Image.new("RGB", (2000, 2000), (number, 0, 0)) for number in range(20)]
     yield "WebP of 20 frames", _encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], method=0)
     yield "PNG that says 40,000 by 40,000", base64.b64encode(_png_head(40_000, 40_000)).decode()

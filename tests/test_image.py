@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.errors import UnreadableImage
-from service.features.image import LARGE_PIXELS, MAX_PIXELS, Room, decode_image
+from service.features.image import MAX_COPY_BYTES, MAX_PIXELS, Room, decode_image
 
 
 def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:
@@ -102,7 +102,7 @@ def test_a_large_image_shrinks_to_what_a_smaller_one_of_the_same_picture_does(mo
     clear.paste(0, (0, 0, 900, 700))
     large = Image.merge("RGBA", (picture, picture.transpose(Image.Transpose.ROTATE_180), picture, clear)).convert(mode)
     small = large.convert("RGBA").resize((1300, 850), Image.Resampling.BOX)
-    assert large.width * large.height > LARGE_PIXELS > small.width * small.height
+    assert 4 * large.width * large.height > MAX_COPY_BYTES > 4 * small.width * small.height
 
     pixels = decode_image(encoded(large), 32).astype(int)
 

@@ -207,3 +207,22 @@ def test_a_record_that_is_no_json_does_not_cost_the_cohort_before_it() -> None:
 
     (sealed,) = intake.close(now=NOON)
     assert sealed.totals.n_products == 3
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=1), -timedelta(days=1), -10 * MINUTE])
+def test_a_clock_that_jumps_seals_the_cohort_and_no_product_is_lost(jump: timedelta) -> None:
+    intake = make_intake()
+    send(intake, 5)
+
+    (sealed,) = intake.tick(now=NOON + jump, bundle_version="first")
+    send(intake, 3, start=5, now=NOON + jump)
+    (after,) = intake.close(now=NOON)
+
+    assert (sealed.totals.n_products, after.totals.n_products) == (5, 3)
+
+
+def test_a_clock_that_goes_back_a_little_seals_nothing() -> None:
+    intake = make_intake()
+    send(intake, 5)
+
+    assert intake.tick(now=NOON - 9 * MINUTE, bundle_version="first") == []

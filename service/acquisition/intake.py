@@ -41,7 +41,7 @@ class SealPolicy:
         """Whether the cohort should be sealed now; an empty one never is."""
         if cohort.n_products >= self.max_products:
             return SealReason.COUNT
-        if cohort.n_products and now - cohort.opened_at >= self.max_age:
+        if cohort.n_products and abs(now - cohort.opened_at) >= self.max_age:  # the clock may have gone back
             return SealReason.AGE
         return None
 

@@ -18,7 +18,7 @@ MAX_PIXELS = 20_000_000  # read from the header, before a pixel is decoded
 MAX_BYTES = 76_000_000  # that one image may take while it is decoded; a worker's images together take no more
 WEBP_PIXEL_BYTES = 17  # measured: the decoder's canvas, the one before it, their copy and Pillow's
 JPEG_BAND_BYTES = 2  # of a pixel and band: the coefficients of all scans, where there are several
-LARGE_PIXELS = 4_000_000  # from here on an image is shrunk in strips, or its copies would take several times its memory
+MAX_COPY_BYTES = 16_000_000  # of copies without transparency; an image that would take more is shrunk in strips
 MAX_TEXT_BYTES = 2_000_000  # of a PNG, unpacked; nobody reads it
 BACKGROUND = (255, 255, 255)  # shops photograph on white
 
@@ -68,7 +68,10 @@ def decode_image(content: bytes, size: int, room: Room | None = None) -> NDArray
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_pixels(image)
             with (room or Room()).held(_checked_bytes(image)):
-                return _square(image, size)
+                try:
+                    return _square(image, size)
+                finally:
+                    image.close()  # its pixels go now, before others take their room
     except UnreadableImage:
         raise
     except (
@@ -94,7 +97,8 @@ def _check_pixels(image: Image.Image) -> None:
 
 def _checked_bytes(image: Image.Image) -> int:
     """What the image takes at most while it is decoded, told from its header."""
-    n_bytes = image.width * image.height * _pixel_bytes(image)
+    n_pixels = image.width * image.height
+    n_bytes = n_pixels * _pixel_bytes(image) + min(n_pixels * _copy_bytes(image), MAX_COPY_BYTES)
     if n_bytes > MAX_BYTES:
         kind = f"{image.format} of {image.width} x {image.height} pixels"
         raise UnreadableImage(f"a {kind} takes more than {MAX_BYTES} bytes to decode; send a smaller one")
@@ -110,12 +114,22 @@ def _pixel_bytes(image: Image.Image) -> int:
     return 4 if n_bands > 1 or image.mode == "I" else 2  # as Pillow keeps pixels
 
 
+def _copy_bytes(image: Image.Image) -> int:
+    """Of a pixel, in all the copies that `_opaque` makes."""
+    return 16 if _is_transparent(image) else 4
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info
+
+
 def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     image.draft("RGB", (size, size))  # lets the JPEG decoder skip resolution nobody needs
     width, height = image.size
     scale = size / max(width, height)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    shrunk = _opaque(image) if width * height < LARGE_PIXELS else _shrunk(image, max(1, int(1 / scale) // 4))
+    is_large = width * height * _copy_bytes(image) > MAX_COPY_BYTES
+    shrunk = _shrunk(image, max(1, int(1 / scale) // 4)) if is_large else _opaque(image)
     flat = shrunk.resize(fitted, Image.Resampling.BILINEAR)
     canvas = Image.new("RGB", (size, size), BACKGROUND)
     canvas.paste(flat, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
@@ -133,7 +147,7 @@ def _shrunk(image: Image.Image, factor: int) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+    if _is_transparent(image):
         backed = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         return Image.alpha_composite(backed, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")

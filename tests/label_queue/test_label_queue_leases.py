@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from service.errors import LeaseLost, UnknownTask
@@ -214,3 +216,26 @@ def test_looking_changes_nothing(queue: LabelQueue) -> None:
     queue.look(Filters(), limit=10, now=NOON)
 
     assert queue.stats(now=NOON) == before
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=1), -timedelta(days=1)])
+def test_a_clock_that_jumps_costs_at_most_the_lease_and_never_an_answer(queue: LabelQueue, jump: timedelta) -> None:
+    queue.enqueue([make_cohort(make_task("a"), make_task("b"))], now=NOON)
+    first = queue.lease(annotator="ann", n_tasks=1, now=NOON)
+    jumped = NOON + jump
+
+    second = queue.lease(annotator="ben", n_tasks=2, now=jumped)
+    queue.submit(answer("ben", "b", {"black": "yes", "kids": "no"}, token=second.token), now=jumped)
+    if jump > timedelta(0):  # the lease has run out, and somebody else holds the task: told, and nothing overwritten
+        with pytest.raises(LeaseLost):
+            queue.submit(answer("ann", "a", {"black": "no", "kids": "no"}, token=first.token), now=NOON)
+        queue.submit(answer("ben", "a", {"black": "yes", "kids": "yes"}, token=second.token), now=NOON)
+    else:
+        queue.submit(answer("ann", "a", {"black": "no", "kids": "no"}, token=first.token), now=jumped)
+
+    said = {
+        found.task_id: {one.class_name: one.answer for one in found.labels} for found in queue.labels_for_training()
+    }
+    expected = {"black": "yes", "kids": "yes"} if jump > timedelta(0) else {"black": "no", "kids": "no"}
+    assert said == {"a": expected, "b": {"black": "yes", "kids": "no"}}
+    assert queue.stats(now=jumped).oldest_open_seconds is None
