@@ -174,8 +174,8 @@ class Cohort:
         self._count(batch, rows)
         weights = batch.weights.weights[rows].sum(axis=1)
         priorities = weights / uniforms([batch.fingerprints[index] for index in fresh], salt=self._salt)
-        for index, weight, priority in zip(fresh, weights.tolist(), priorities.tolist(), strict=True):
-            self._offer(batch, index, weight, priority)
+        for row in self._contenders(priorities):
+            self._offer(batch, fresh[row], float(weights[row]), float(priorities[row]))
 
     def seal(self, *, now: datetime, reason: SealReason) -> SealedCohort:
         """Draw the questions and hand over; the cohort itself is left as it was."""
@@ -208,6 +208,13 @@ class Cohort:
             batch.doubt_cubed[rows].sum(axis=0),
             batch.prospects[rows].sum(axis=0),
         )
+
+    def _contenders(self, priorities: Float) -> list[int]:
+        """Rows that may be drawn: once as many are kept as needed, hardly any, so the rest costs no step of Python."""
+        if len(self._kept) <= self._capacity:
+            return list(range(len(priorities)))
+        rows: list[int] = np.flatnonzero(priorities >= self._kept[0][0]).tolist()
+        return rows
 
     def _offer(self, batch: Batch, index: int, weight: float, priority: float) -> None:
         fingerprint = batch.fingerprints[index]
