@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import read_bundle
-from service.contracts import Predictions, Product
+from service.contracts import Product
 from training.catalogue import Catalogue, Labels, Part
 from training.catalogue_file import PartName
-from training.fit import TrainingOptions, train
+from training.fit import TrainingOptions, arranged, fit_ensemble
+from training.fitted import Clock, Fitted
 from training.joint import JointOptions
-from training.predict import predict
-from training.pretrained import find_encoder
+from training.pretrained import ImageEncoder, find_encoder
 
 CACHE = Path("~/.cache/winnow")
 N_MISSING = 2_000  # test products that are asked again without a part
@@ -113,27 +110,20 @@ def run(catalogue: Catalogue, setting: Setting, *, keep: Path) -> None:
         sampled = Sampled(**{**_fields(catalogue.with_truth("train")), "n_products": setting.n_products})
     options = replace(VARIANTS[setting.variant], labels=setting.labels, seed=setting.seed)
     images = find_encoder(CACHE.expanduser()) if setting.pretrained else None
-    start = time.process_time()
-    with TemporaryDirectory() as draft:
-        train(sampled, directory=Path(draft) / "bundle", options=options, images=images, progress=_quiet)
-        bundle = read_bundle(Path(draft) / "bundle")
-    spent = time.process_time() - start
+    clock = Clock()
+    fitted = fit_ensemble(sampled, options=options, clock=clock, images=images, progress=_quiet)
     part = catalogue.read("test")
-    said = predict(bundle, part.products, progress=_quiet)
-    arrays: dict[str, Any] = {
-        "probabilities": said.probabilities,
-        "members": said.member_probabilities,
-        "truth": part.truth,
-    }
+    said = _said(catalogue, fitted, part.products, images)
+    arrays: dict[str, Any] = {"probabilities": said[0], "members": said[1], "truth": part.truth}
     if setting.variant == "shipped" and setting.seed == 0 and not setting.n_products:
         for name, take in without_parts(catalogue).items():
-            fewer = predict(bundle, [take(product) for product in part.products[:N_MISSING]], progress=_quiet)
-            arrays |= {f"missing/{name}/all": fewer.probabilities, f"missing/{name}/members": _abstaining(fewer)}
+            fewer = _said(catalogue, fitted, [take(product) for product in part.products[:N_MISSING]], images)
+            arrays |= {f"missing/{name}/all": fewer[0], f"missing/{name}/members": fewer[1]}
     about = {
         "setting": asdict(setting),
-        "names": [member.name for member in bundle.manifest.members],
+        "names": list(fitted.committee.members),
         "classes": list(catalogue.taxonomy.classes),
-        "cpu_seconds": {**bundle.manifest.provenance["cpu_seconds"], "training": round(spent, 1)},
+        "cpu_seconds": {**clock.seconds, "training": round(sum(clock.seconds.values()), 1)},
     }
     keep.mkdir(parents=True, exist_ok=True)
     np.savez(keep / f".{setting.name}.npz", allow_pickle=False, about=json.dumps(about), **arrays)
@@ -166,9 +156,18 @@ def _without_text(product: Product, *, index: int) -> Product:
     return replace(product, texts=(*product.texts[:index], "", *product.texts[index + 1 :]))
 
 
-def _abstaining(said: Predictions) -> NDArray[np.float32]:
-    """Member probabilities, not a number where a member abstains."""
-    return np.where(said.present[:, :, None], said.member_probabilities, np.float32(np.nan))
+def _said(
+    catalogue: Catalogue, fitted: Fitted, products: Sequence[Product], images: ImageEncoder | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Probabilities of the ensemble and of its members, not a number where a member abstains.
+
+    From the fitted members, which the graph agrees with, as the features of images are then read and not computed.
+    """
+    seen = images if fitted.data.image_features is not None else None
+    data = arranged(catalogue, products, fitted.data.encoding, images=seen, report=lambda _done, _total: None)
+    logits, present = fitted.committee.logits(data), data.present(fitted.committee.members)
+    members = np.where(present[:, :, None], fitted.calibration.members(logits), np.nan)
+    return fitted.calibration(logits, present, ~data.have).astype(np.float32), members.astype(np.float32)
 
 
 def _fields(catalogue: Catalogue) -> dict[str, Any]:

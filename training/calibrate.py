@@ -52,6 +52,7 @@ class Calibration:
     ensemble : slope and shift of the stacked probability, (n_classes,)
     stacking : (n_members, n_classes)
     priors, trainable : (n_classes,)
+    gaps : (n_modalities, n_members, n_classes), factor of a stacking weight where a modality is missing; None: 1
     """
 
     members: Platt
@@ -59,16 +60,25 @@ class Calibration:
     stacking: NDArray[np.float64]
     priors: NDArray[np.float64]
     trainable: NDArray[np.bool_]
+    gaps: NDArray[np.float64] | None = None
 
-    def __call__(self, logits: NDArray[np.floating], present: NDArray[np.bool_]) -> Floats:
+    def __call__(
+        self, logits: NDArray[np.floating], present: NDArray[np.bool_], missing: NDArray[np.bool_] | None = None
+    ) -> Floats:
         """What the ensemble answers, (n_products, n_classes), to what its members say.
 
         Parameters
         ----------
         logits : (n_products, n_members, n_classes)
         present : (n_products, n_members), False where a member abstains
+        missing : (n_products, n_modalities), True where a product lacks one; taken as none by default
         """
-        stacked = mixture(self.members(logits), present, self.stacking, self.priors)
+        stacking: Floats = self.stacking
+        if missing is not None and self.gaps is not None:
+            stacking = stacking + EDGE
+            for column, factors in zip(missing.T, self.gaps, strict=True):
+                stacking = stacking * np.where(column[:, None, None], factors, 1.0)
+        stacked = mixture(self.members(logits), present, stacking, self.priors)
         answered = present.any(axis=1, keepdims=True) & self.trainable
         return np.where(answered, self.ensemble(logit(stacked)), self.priors)
 
@@ -210,7 +220,12 @@ def _newton_step(
 
 
 def fit_stacking(
-    probabilities: Floats, present: NDArray[np.bool_], positive: NDArray[np.bool_], weights: NDArray[np.floating]
+    probabilities: Floats,
+    present: NDArray[np.bool_],
+    positive: NDArray[np.bool_],
+    weights: NDArray[np.floating],
+    *,
+    pooled_products: float = POOLED_PRODUCTS,
 ) -> Floats:
     """Non-negative weights of the members, per class, summing to 1, that make the mixture most likely.
 
@@ -223,6 +238,7 @@ def fit_stacking(
     probabilities : (n_products, n_members, n_classes), calibrated
     present : (n_products, n_members), False where a member abstains
     positive, weights : (n_products, n_classes)
+    pooled_products : how many further products the shares of all classes count as
 
     Returns
     -------
@@ -239,7 +255,7 @@ def fit_stacking(
         total = np.maximum(joint.sum(axis=1), 1e-12)
         counts = np.einsum("nmc,nc->mc", joint, (weights / total).astype(np.float32)).astype(np.float64)
         pooled = counts.sum(axis=1) / max(counts.sum(), 1e-12)
-        counts += POOLED_PRODUCTS * pooled[:, None]
+        counts += pooled_products * pooled[:, None]
         shares = counts / np.maximum(counts.sum(axis=0), 1e-12)
     return shares
 
@@ -247,7 +263,12 @@ def fit_stacking(
 def mixture(
     probabilities: NDArray[np.floating], present: NDArray[np.bool_], stacking: Floats, priors: Floats
 ) -> Floats:
-    """Weighted mean over the members that did not abstain; the prior where all did, (n_products, n_classes)."""
+    """Weighted mean over the members that did not abstain; the prior where all did, (n_products, n_classes).
+
+    Parameters
+    ----------
+    stacking : (n_members, n_classes), or with a first axis of products
+    """
     weights = present[:, :, None] * (stacking + EDGE)
     total = weights.sum(axis=1)
     mean = (weights * probabilities).sum(axis=1) / np.maximum(total, EDGE / 2)

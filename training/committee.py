@@ -56,6 +56,16 @@ class Prepared:
         features = None if self.image_features is None else self.image_features[rows]
         return Prepared(self.encoding, self.modalities, products, designs, self.table[rows], features)
 
+    def without(self, modality: Modality) -> Prepared:
+        """The same products as if they had come without a modality."""
+        products = [product.without(modality) for product in self.products]
+        return prepare(products, self.encoding, self.modalities, self.image_features)
+
+    @property
+    def have(self) -> NDArray[np.bool_]:
+        """Which modalities a product has, (n_products, n_modalities)."""
+        return np.asarray([product.present for product in self.products], dtype=bool).reshape(-1, len(MODALITIES))
+
     @property
     def has_table(self) -> bool:
         """Whether any column is categorical or numerical."""
@@ -76,7 +86,7 @@ class Prepared:
 
     def present(self, members: Sequence[str]) -> NDArray[np.bool_]:
         """Which members do not abstain, (n_products, n_members)."""
-        have = np.asarray([product.present for product in self.products], dtype=bool).reshape(-1, len(MODALITIES))
+        have = self.have
         columns = [[MODALITIES.index(modality) for modality in self.reads(member)] for member in members]
         return np.stack([have[:, column].any(axis=1) for column in columns], axis=1)
 

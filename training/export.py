@@ -44,6 +44,7 @@ class EnsembleModule(nn.Module):
     ensemble_slope: Tensor
     ensemble_shift: Tensor
     stacking: Tensor
+    gaps: Tensor
     priors: Tensor
     trainable: Tensor
 
@@ -69,6 +70,7 @@ class EnsembleModule(nn.Module):
             "ensemble_shift": calibration.ensemble.shift,
             "stacking": calibration.stacking + EDGE,
             "priors": calibration.priors,
+            "gaps": np.ones(1) if calibration.gaps is None else calibration.gaps,
         }
         for name, values in numbers.items():
             self.register_buffer(name, torch.from_numpy(np.asarray(values, dtype=np.float32)))
@@ -85,7 +87,7 @@ class EnsembleModule(nn.Module):
         members = torch.sigmoid(self.slope * stacked + self.shift)
         members = torch.where(self.trainable, members, self.priors)
         present = (torch.matmul(batch["present"], self.reads) > 0).float().unsqueeze(2)
-        weights = present * self.stacking
+        weights = present * self._stacking(batch["present"])
         total = weights.sum(1)
         mean = (weights * members).sum(1) / total.clamp(min=EDGE / 2)
         bounded = mean.clamp(EDGE, 1 - EDGE)
@@ -93,6 +95,20 @@ class EnsembleModule(nn.Module):
         final = torch.sigmoid(self.ensemble_slope * odds + self.ensemble_shift)
         known = (total > 0) & self.trainable
         return torch.where(known, final, self.priors), members, embedding
+
+    def _stacking(self, have: Tensor) -> Tensor:
+        """Stacking weights, (n_members, n_classes), or where gaps change them (n, n_members, n_classes).
+
+        Parameters
+        ----------
+        have : (n, n_modalities), 1 where a product has it
+        """
+        weights = self.stacking
+        if self.gaps.dim() > 1:
+            missing = (1 - have).unsqueeze(2).unsqueeze(3)
+            for column in range(len(MODALITIES)):
+                weights = weights * (1 + missing[:, column] * (self.gaps[column] - 1))
+        return weights
 
 
 def run_module(module: EnsembleModule, products: Sequence[EncodedProduct]) -> dict[str, NDArray[np.float32]]:

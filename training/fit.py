@@ -8,7 +8,7 @@ are fitted on all products. The test part is never read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from training.catalogue import Catalogue, Labels, Part
 from training.committee import Committee, Prepared, QuickMembers, fit_network, fit_quick, prepare
 from training.encode import encode_but_images, encode_products, learn_encoding
 from training.fitted import Clock, Fitted, write_fitted
+from training.gaps import gap_factors
 from training.held_out import Report, believed, cross_fit, make_folds
 from training.human_labels import HumanLabels
 from training.joint import JointOptions
@@ -80,8 +81,31 @@ def train(
     """
     if directory.exists():
         raise BundleRefused(f"{directory.name} is there already; name a new directory")
-    torch.set_num_threads(options.n_threads)
     clock = Clock()
+    fitted = fit_ensemble(catalogue, options=options, clock=clock, progress=progress, people=people, images=images)
+    progress("export", 1, 2)
+    manifest = write_fitted(directory, catalogue, fitted, options=asdict(options), clock=clock, remarks=remarks or {})
+    progress("export", 2, 2)
+    return manifest
+
+
+def fit_ensemble(
+    catalogue: Catalogue,
+    *,
+    options: TrainingOptions,
+    clock: Clock,
+    progress: Progress,
+    people: HumanLabels | None = None,
+    images: ImageEncoder | None = None,
+) -> Fitted:
+    """Fit everything that a bundle is made of.
+
+    Raises
+    ------
+    CatalogueError
+        If the train part, its labels, or a class that can be learned is missing.
+    """
+    torch.set_num_threads(options.n_threads)
     lessons = lessons_of(catalogue, people, options)
     targets = lessons.targets
     with clock.stage("encode"):
@@ -98,19 +122,17 @@ def train(
     standing = lessons.calibration_weights(mask(targets))  # not weighed by confidence: that is another base rate
     with clock.stage("cross-fit members"):
         fit_some = partial(_fit_members, data, targets, weights, options=options)
-        held = cross_fit(data, folds, fit=fit_some, report=partial(progress, "cross-fit members"))
+        report = partial(progress, "cross-fit members")
+        held = cross_fit(data, folds, fit=fit_some, report=report, seed=options.seed)
     with clock.stage("calibrate"):
         calibration = fit_calibration(held.logits, held.present, targets, standing, people=lessons.human > 0)
+        calibration = replace(calibration, gaps=gap_factors(held.gaps, calibration, targets, standing))
     if noisy:  # the whole ensemble knows better than the quick members whom to trust
         weights = lessons.loss_weights(label_confidence(targets, calibration(held.logits, held.present)))
     with clock.stage("train on all products"):
         report = partial(progress, "train on all products")
         committee = _fit_members(data, targets, weights, np.arange(len(targets)), report, options=options)
-    fitted = Fitted(lessons.products, targets, standing, data, held, committee, calibration, encoder_of(data, images))
-    progress("export", 1, 2)
-    manifest = write_fitted(directory, catalogue, fitted, options=asdict(options), clock=clock, remarks=remarks or {})
-    progress("export", 2, 2)
-    return manifest
+    return Fitted(lessons.products, targets, standing, data, held, committee, calibration, encoder_of(data, images))
 
 
 def lessons_of(catalogue: Catalogue, people: HumanLabels | None, options: TrainingOptions) -> Lessons:

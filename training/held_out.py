@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contracts import Product
+from service.contracts import Modality, Product
 from service.features.text import words
 from training.calibrate import sigmoid
 from training.committee import Committee, Prepared, QuickMembers
+from training.gaps import Gap, sampled_gaps
 
 Values = TypeVar("Values", bound=np.generic)
 Report = Callable[[int, int], None]  # steps done, steps in all
@@ -27,10 +29,12 @@ class HeldOut:
     ----------
     logits : (n_products, n_members, n_classes)
     present : (n_products, n_members), False where a member abstains
+    gaps : what they said of some of the products when these had lost a modality
     """
 
     logits: NDArray[np.float32]
     present: NDArray[np.bool_]
+    gaps: tuple[Gap, ...] = ()
 
 
 def make_folds(products: Sequence[Product], *, n_folds: int, seed: int) -> NDArray[np.int64]:
@@ -62,7 +66,12 @@ def believed(
 
 
 def cross_fit(
-    data: Prepared, folds: NDArray[np.int64], *, fit: Callable[[NDArray[np.int64], Report], Committee], report: Report
+    data: Prepared,
+    folds: NDArray[np.int64],
+    *,
+    fit: Callable[[NDArray[np.int64], Report], Committee],
+    report: Report,
+    seed: int = 0,
 ) -> HeldOut:
     """What all members say of products they had not seen.
 
@@ -72,6 +81,7 @@ def cross_fit(
     """
     n_folds = int(folds.max()) + 1
     blocks: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    gaps: list[Gap] = []
     for fold, (seen, unseen) in enumerate(_splits(folds)):
 
         def further(step: int, n_steps: int, fold: int = fold) -> None:
@@ -79,7 +89,15 @@ def cross_fit(
 
         committee = fit(seen, further)
         blocks.append((unseen, committee.logits(data.take(unseen))))
-    return HeldOut(_in_order(blocks), data.present(committee.members))
+        gaps += sampled_gaps(unseen, data.have[unseen], partial(_ask_without, data, committee), seed=seed)
+    return HeldOut(_in_order(blocks), data.present(committee.members), tuple(gaps))
+
+
+def _ask_without(
+    data: Prepared, committee: Committee, rows: NDArray[np.int64], modality: Modality
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    blind = data.take(rows).without(modality)
+    return committee.logits(blind), blind.present(committee.members)
 
 
 def _splits(folds: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

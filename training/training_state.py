@@ -39,6 +39,7 @@ class TrainingState:
     platt : slope and shift, (n_members, n_classes), between a member's logits and the graph's member probabilities
     row_of : number of the product's row in `held`, by the key of its id
     held : what members said of products that they had not seen
+    gaps : factors of the stacking weights where a modality is missing
     """
 
     members: tuple[str, ...]
@@ -47,6 +48,7 @@ class TrainingState:
     platt: Platt
     row_of: Mapping[int, int]
     held: HeldOut
+    gaps: NDArray[np.float64] | None
 
 
 def product_key(product_id: str) -> int:
@@ -69,6 +71,8 @@ def pack_state(committee: Committee, calibration: Calibration, held: HeldOut, *,
     arrays["keys"] = np.array([product_key(one) for one in ids], dtype=np.uint64)
     arrays["logits"] = np.clip(held.logits, -HALF_MAX, HALF_MAX).astype(np.float16)
     arrays["present"] = held.present
+    if calibration.gaps is not None:
+        arrays["gaps"] = calibration.gaps
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -93,6 +97,7 @@ def unpack_state(content: bytes) -> TrainingState:
             platt=Platt(*arrays["platt"]),
             row_of={key: row for row, key in enumerate(keys)},
             held=HeldOut(arrays["logits"].astype(np.float32), arrays["present"]),
+            gaps=arrays.get("gaps"),
         )
     except (ValueError, OSError, EOFError, KeyError) as error:
         raise BundleRefused(f"{STATE} cannot be read: {type(error).__name__}; retrain with --cold") from error

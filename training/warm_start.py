@@ -116,6 +116,7 @@ def train_warm(
         held = _cross_fitted(further, held, plan, targets, weights, report=report)
     with clock.stage("calibrate"):
         calibration = fit_calibration(held.logits, held.present, targets, standing, people=lessons.human > 0)
+        calibration = replace(calibration, gaps=state.gaps)
         weights = lessons.loss_weights(label_confidence(targets, calibration(held.logits, held.present)))
     with clock.stage("train on from the incumbent"):
         report = partial(progress, "train on from the incumbent")

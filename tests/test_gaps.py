@@ -1,0 +1,85 @@
+"""Where a modality is missing, the members that go astray without it are not listened to; elsewhere nothing changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.contracts import MODALITIES
+from tests.test_fit import QUICK, everything, quiet
+from training.calibrate import fit_calibration
+from training.catalogue import open_catalogue
+from training.export import EnsembleModule, run_module
+from training.fit import fit_ensemble
+from training.fitted import Clock
+from training.gaps import N_SAMPLED, Gap, gap_factors, sampled_gaps
+from training.manifest import member_cards
+
+N_PRODUCTS, N_CLASSES = 800, 2
+CATEGORICAL = MODALITIES.index("categorical")
+
+
+def said(truth: NDArray[np.int8], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Logits that tell the truth the better the greater the strength; a negative one tells the opposite."""
+    return ((2 * truth - 1) * strength + rng.normal(size=truth.shape)).astype(np.float32)
+
+
+def test_a_member_that_goes_astray_in_a_gap_is_not_listened_to_there() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, (N_PRODUCTS, N_CLASSES)).astype(np.int8)
+    ones, present = np.ones(truth.shape, dtype=np.float32), np.ones((N_PRODUCTS, 2), dtype=np.bool_)
+    whole = np.stack([said(truth, 3.0, rng), said(truth, 1.0, rng)], axis=1)
+    astray = np.stack([said(truth, -1.0, rng), said(truth, 1.0, rng)], axis=1)
+    plain = fit_calibration(whole, present, truth, ones)
+
+    rows = np.arange(N_PRODUCTS)
+    factors = gap_factors([Gap("categorical", rows, astray, present)], plain, truth, ones)
+
+    knowing = replace(plain, gaps=factors)
+    missing = np.zeros((N_PRODUCTS, len(MODALITIES)), dtype=np.bool_)
+    missing[:, CATEGORICAL] = True
+    right = [((one(astray, present, missing) > 0.5) == truth).mean() for one in (plain, knowing)]
+    assert right[0] < 0.5
+    assert right[1] > 0.75
+    np.testing.assert_allclose(knowing(whole, present, ~missing & False), plain(whole, present), atol=1e-5)
+    assert np.all(np.delete(factors, CATEGORICAL, axis=0) == 1)
+
+
+def test_gaps_are_made_only_where_something_else_is_left() -> None:
+    have = np.zeros((6, len(MODALITIES)), dtype=np.bool_)
+    have[:4, 0] = True
+    have[2:, 1] = True
+    asked = {}
+
+    def ask(rows: NDArray[np.int64], modality: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        asked[modality] = sorted(rows.tolist())
+        return np.zeros((len(rows), 1, 1), np.float32), np.ones((len(rows), 1), np.bool_)
+
+    gaps = list(sampled_gaps(np.arange(10, 16), have, ask, seed=0))
+
+    assert asked == {"text": [12, 13], "image": [12, 13]}
+    assert [gap.modality for gap in gaps] == ["text", "image"]
+    assert N_SAMPLED > 0
+
+
+@pytest.mark.parametrize("gap", [(), ("text",), ("categorical",), ("text", "image")])
+def test_the_graph_answers_with_a_gap_as_the_calibration_does(tmp_path: Path, gap: tuple[str, ...]) -> None:
+    catalogue = open_catalogue(everything(tmp_path / "shop"))
+    fitted = fit_ensemble(catalogue, options=QUICK, clock=Clock(), progress=quiet)
+    cards = member_cards(fitted.data, fitted.committee, fitted.calibration)
+    apart = fitted.committee.quick.modules(fitted.data.encoding)
+    module = EnsembleModule(apart, fitted.committee.network, cards, fitted.calibration).eval()
+    data = fitted.data
+    for modality in gap:
+        data = data.without(modality)  # type: ignore[arg-type]
+
+    answers = run_module(module, data.products)["probabilities"]
+
+    expected = fitted.calibration(fitted.committee.logits(data), data.present(fitted.committee.members), ~data.have)
+    assert fitted.calibration.gaps is not None
+    assert np.ptp(fitted.calibration.gaps) > 0.1
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
