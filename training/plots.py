@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 
@@ -100,22 +101,29 @@ def learning_curves(
     target: float | None,
     cost_label: str,
     reference: str,
+    shown: str,
 ) -> str:
-    """One line a strategy over its cost, with a band of one standard deviation; the reference is dashed.
+    """One line a strategy over its cost; the reference is dashed, the one that is `shown` stands out.
 
     Parameters
     ----------
-    curves : by name, cost, mean and standard deviation, each (n_rounds,)
+    curves : by name, cost, mean and standard deviation, each (n_rounds,); a band of one deviation while they are few,
+        else of the reference and the one shown alone
     target : drawn as a level line where given
     """
-    figure, axes = _figure(height=4.6)
+    figure, axes = _figure(height=4.8)
     for index, (name, (cost, mean, deviation)) in enumerate(curves.items()):
-        colour = INK if name == reference else mpl.colormaps["tab20"](index % 20)
-        axes.plot(cost, mean, label=name, color=colour, linewidth=1.4, linestyle="--" if name == reference else "-")
-        axes.fill_between(cost, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
+        stands_out = name in {reference, shown}
+        colour = {reference: INK, shown: ACCENT}.get(name, mpl.colormaps["tab20"](index % 20))
+        style = "--" if name == reference else ("-", "-.")[index // 20 % 2]
+        axes.plot(cost, mean, label=name, color=colour, linestyle=style, linewidth=2.2 if stands_out else 1.0)
+        if stands_out or len(curves) <= MAX_CURVES:
+            axes.fill_between(cost, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
     if target is not None:
         axes.axhline(target, color=SOFT, linewidth=1)
-    axes.set_xscale("symlog", linthresh=1_000)
+    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0.0)), np.square))
+    axes.xaxis.set_major_locator(MaxNLocator(8))
+    axes.set_xlim(left=0.0)
     axes.set_xlabel(cost_label)
     axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _svg(figure)

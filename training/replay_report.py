@@ -10,7 +10,7 @@ from markupsafe import Markup
 from training import plots
 from training.report import template_environment
 from training.savings import Estimate, Measure, Study, curve
-from training.strategies import RANDOM_PRODUCTS
+from training.strategies import RANDOM_PRODUCTS, SHIPPED
 
 TITLES: dict[tuple[Measure, int], str] = {
     ("macro_ap", 0): "Macro average precision over answers",
@@ -44,7 +44,9 @@ def _plot(study: Study, measure: Measure, opening_cost: int) -> str:
     }
     target = study.target if measure == "macro_ap" else None
     label = "answers" if opening_cost == 0 else f"answers + {opening_cost} · products opened"
-    return plots.learning_curves(curves, target=target, cost_label=label, reference=RANDOM_PRODUCTS.name)
+    return plots.learning_curves(
+        curves, target=target, cost_label=label, reference=RANDOM_PRODUCTS.name, shown=SHIPPED.name
+    )
 
 
 def _with_deviation(value: Estimate, digits: int) -> str:
