@@ -120,7 +120,7 @@ def loop_table(report: LoopReport) -> Table:
     table = Table(title=f"loop on {report.catalogue}", title_justify="left")
     for heading in ("round", "test macro AP", "answers", "opened", "promoted", "sent", "failed"):
         table.add_column(heading, justify="right")
-    for heading in ("live precision (true)", "live recall (true)", "seconds"):
+    for heading in ("live precision (as answered, true)", "live recall (as answered, true)", "seconds"):
         table.add_column(heading, justify="right")
     for one in report.rounds:
         table.add_row(
@@ -225,9 +225,9 @@ def _digits(value: float | None) -> str:
 
 
 def _beside(value: Beside | None) -> str:
-    if value is None or value.estimate is None or value.truth is None:
+    if value is None or value.estimate is None:
         return "–"
-    return f"{value.estimate:.3f} ({value.truth:.3f})"
+    return f"{value.estimate:.3f} ({_digits(value.as_answered)}, {_digits(value.truth)})"
 
 
 def _mean(value: Estimate, digits: str) -> str:

@@ -141,7 +141,8 @@ class _Turn:
         self._wait_for_cohort(number)
         drifted = drift(self.url)
         labelling = shop.annotators.label_everything(self.url, id_field=self.catalogue.fields.id)
-        precision, recall = self._live_quality(served, traffic, own.truth)
+        answered = shop.annotators.answers_of(own.ids)
+        precision, recall = self._live_quality(served, traffic, own.truth, answered)
         done = self._retrain()
         test_macro_ap, answers = self._test(self.options.unseen_class)
         return Round(
@@ -211,18 +212,23 @@ class _Turn:
             what="the service did not seal its cohort",
         )
 
-    def _live_quality(self, version: str, traffic: Traffic, truth: Labels) -> tuple[Beside, Beside]:
-        """Macro precision and recall of the bundle, estimated by all its cohorts, beside the truth of this round."""
+    def _live_quality(self, version: str, traffic: Traffic, truth: Labels, answered: Labels) -> tuple[Beside, Beside]:
+        """Macro precision and recall of the bundle, estimated by all its cohorts, beside those of this round."""
         cohorts = answered_cohorts(self.queue.cohorts(version), self.queue.answered_questions(version))
         found = live_quality(cohorts, n_classes=len(self.catalogue.taxonomy))
-        known = truth >= 0
-        hits = (traffic.positive & (truth == 1)).sum(axis=0)
-        claims, positives = (traffic.positive & known).sum(axis=0), (truth == 1).sum(axis=0)
-        precision = _mean(hits[claims > 0] / claims[claims > 0])
-        recall = _mean(hits[positives > 0] / positives[positives > 0])
-        estimates = (found.macro_precision, precision), (found.macro_recall, recall)
-        ours, theirs = (Beside(one.value, one.lower, one.upper, true) for one, true in estimates)
-        return ours, theirs
+        true, seen = _rates(traffic.positive, truth), _rates(traffic.positive, answered)
+        precision, recall = (
+            Beside(one.value, one.lower, one.upper, true[index], seen[index])
+            for index, one in enumerate((found.macro_precision, found.macro_recall))
+        )
+        return precision, recall
+
+
+def _rates(positive: NDArray[np.bool_], truth: Labels) -> tuple[float | None, float | None]:
+    """Macro precision and macro recall of yes/no answers."""
+    hits = (positive & (truth == 1)).sum(axis=0)
+    claims, positives = (positive & (truth >= 0)).sum(axis=0), (truth == 1).sum(axis=0)
+    return _mean(hits[claims > 0] / claims[claims > 0]), _mean(hits[positives > 0] / positives[positives > 0])
 
 
 def _shop(catalogue: Catalogue, options: LoopOptions) -> _Shop:

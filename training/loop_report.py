@@ -16,12 +16,19 @@ from training.report import template_environment
 
 @dataclass(frozen=True)
 class Beside:
-    """A macro mean as live quality estimates it, with its interval, beside the truth of all traffic of that bundle."""
+    """A macro mean as live quality estimates it, with its interval, beside what it is over all of the round's traffic.
+
+    Parameters
+    ----------
+    truth : by the catalogue's truth
+    as_answered : by what the same annotators, with their errors, would answer about all of it: what can be estimated
+    """
 
     estimate: float | None
     lower: float
     upper: float
     truth: float | None
+    as_answered: float | None
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,10 @@ def _plots(report: LoopReport) -> dict[str, Markup]:
             drawn[f"Live macro {name} beside the truth"] = plots.beside_truth(
                 [number for number, _ in shown],
                 [(beside.estimate, beside.lower, beside.upper) for _, beside in shown],
-                [beside.truth for _, beside in shown],
+                {
+                    "by the truth": [beside.truth for _, beside in shown],
+                    "as these annotators would answer": [beside.as_answered for _, beside in shown],
+                },
                 y_label=name,
             )
     newcomers = [(one.number, one.newcomers) for one in report.rounds if one.newcomers]

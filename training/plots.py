@@ -157,17 +157,18 @@ def rounds(x: Sequence[float], lines: Mapping[str, Sequence[float | None]], *, x
 def beside_truth(
     x: Sequence[float],
     estimates: Sequence[tuple[float | None, float, float]],
-    truths: Sequence[float | None],
+    truths: Mapping[str, Sequence[float | None]],
     *,
     y_label: str,
 ) -> str:
-    """Estimates with their intervals, value, lower and upper, and the truth as a line beside them."""
+    """Estimates with their intervals, value, lower and upper, and beside them a line for each truth."""
     figure, axes = _figure(height=3.0)
     value, lower, upper = np.array(estimates, dtype=np.float64).T
     distances = np.maximum(np.stack([value - lower, upper - value]), 0.0)
     axes.errorbar(x, value, yerr=distances, fmt="o", color=ACCENT, capsize=3, label="live, 95 % interval")
-    known = [np.nan if truth is None else truth for truth in truths]
-    axes.plot(x, known, color=INK, linewidth=1.4, marker="_", markersize=12, label="truth of the traffic")
+    for (name, values), style in zip(truths.items(), ("-", "--", ":"), strict=False):
+        known = [np.nan if value is None else value for value in values]
+        axes.plot(x, known, color=INK, linewidth=1.4, linestyle=style, marker="_", markersize=12, label=name)
     axes.set(xlabel="round", ylabel=y_label, xticks=list(x))
     axes.legend(frameon=False, fontsize=8)
     return _svg(figure)

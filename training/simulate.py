@@ -193,6 +193,10 @@ class Annotators:
         ids = [product.product_id for product in read.products]
         return cls(ids, read.truth, classes=catalogue.taxonomy.classes, error_rate=error_rate, seed=seed)
 
+    def answers_of(self, ids: Sequence[str]) -> Labels:
+        """What they would answer about all classes of some products, (n_products, n_classes)."""
+        return np.asarray(self._answers[[self._row[one] for one in ids]], dtype=np.int8)
+
     def label_everything(self, url: str, *, id_field: str, n_annotators: int = 2) -> Labelling:
         """Lease and label until the queue is empty.
 

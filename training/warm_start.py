@@ -111,7 +111,7 @@ def train_warm(
     with clock.stage("ask the incumbent"):
         held = _held_out(incumbent, state, lessons.products, known, progress=progress)
     with clock.stage("cross-fit members"):
-        weights = _weights(lessons, held, standing)
+        weights = _weights(lessons, held, state)
         report = partial(progress, "cross-fit members")
         held = _cross_fitted(further, held, plan, targets, weights, report=report)
     with clock.stage("calibrate"):
@@ -173,9 +173,11 @@ def _some(rows: NDArray[np.int64], at_most: int, rng: np.random.Generator) -> ND
     return rng.permutation(rows)[:at_most]
 
 
-def _weights(lessons: Lessons, held: HeldOut, standing: NDArray[np.float32]) -> NDArray[np.float32]:
-    calibration = fit_calibration(held.logits, held.present, lessons.targets, standing, people=lessons.human > 0)
-    return lessons.loss_weights(label_confidence(lessons.targets, calibration(held.logits, held.present)))
+def _weights(lessons: Lessons, held: HeldOut, state: TrainingState) -> NDArray[np.float32]:
+    """Weights by what the members' plain mean believes: good enough for trainings that only cross-fit."""
+    votes = held.present[:, :, None].astype(np.float64)
+    believed = (state.platt(held.logits) * votes).sum(axis=1) / np.maximum(votes.sum(axis=1), 1.0)
+    return lessons.loss_weights(label_confidence(lessons.targets, believed))
 
 
 @dataclass(frozen=True)
