@@ -41,6 +41,9 @@ RUN apt-get update \
 COPY --from=train-dependencies /opt/winnow /opt/winnow
 COPY service service
 COPY training training
+# Reports and catalogues with relative names go to where something may be written.
+ENV PYTHONPATH=/srv/winnow
+WORKDIR /tmp
 USER 10001:10001
 HEALTHCHECK NONE
 ENTRYPOINT ["python", "-m", "training.cli"]

@@ -70,10 +70,12 @@ spec["root"] = {"path": root, "readonly": True}
 process = spec["process"]
 process |= {"terminal": False, "user": {"uid": 10001, "gid": 10001}, "cwd": "/srv/winnow", "noNewPrivileges": True}
 process["args"] = arguments
+if role == "train":
+    process["cwd"] = "/tmp"
 process["env"] = [
     "PATH=/opt/winnow/bin:/usr/bin:/bin", "HOME=/tmp", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1",
     "BENTOML_HOME=/var/lib/winnow", "BENTOML_DO_NOT_TRACK=True", "BENTOML_HOST=127.0.0.1", f"BENTOML_PORT={port}",
-    f"WINNOW_API_KEYS={keys}",
+    f"WINNOW_API_KEYS={keys}", "PYTHONPATH=/srv/winnow",
 ]
 process["capabilities"] = {name: [] for name in ("bounding", "effective", "permitted")}
 process.pop("rlimits", None)

@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import yaml
 
+from service.app import LARGE_ALLOCATIONS
 from service.bundle_store import BundleStore
 from service.launch import command, environment, welcome
 from tests.server import Server, running
@@ -72,6 +74,14 @@ def test_a_second_server_on_one_home_leaves_the_first_its_numbers(server: Server
 
     assert (first_then, second_then) == (before, 0.0)
     assert samples(server, "winnow_requests_total")[counted] == before + 1
+
+
+def test_workers_give_large_blocks_of_memory_back(server: Server) -> None:
+    workers = psutil.Process(server.process.pid).children(recursive=True)
+
+    told = [worker.environ().get(LARGE_ALLOCATIONS[0]) for worker in workers if "worker" in " ".join(worker.cmdline())]
+
+    assert told == [LARGE_ALLOCATIONS[1]] * 2
 
 
 def test_our_routes_pass_by_bentoml_and_its_own_do_not(server: Server) -> None:
