@@ -5,7 +5,7 @@ PORT   ?= 3000
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format clean
+.PHONY: help install serve test check bench format clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ check: install ## format, lint, types
 
 test: check ## every check and every test
 	$(BIN)/pytest $(PYTEST_FLAGS)
+
+BENCH  := classify latency members bulk
+bench: install ## every table of docs/benchmarks.md, on the bundle that is served; makes the peers' environments first
+	for table in $(BENCH); do $(BIN)/python -m benchmarks.$$table $(CATALOGUE) || exit 1; done
 
 format: install ## rewrite the code in its one format
 	$(BIN)/ruff format .

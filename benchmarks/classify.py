@@ -104,7 +104,7 @@ def _measure(
     records = list(itertools.islice(catalogue.records("test"), N_PRODUCTS))
     bodies = [posted(catalogue, record, images=shape.images) for record in records]
     with ExitStack() as stack:
-        measures: dict[str, Measure] = dict(_raw(read_bundle(directory), catalogue, records, images=shape.images))
+        measures: dict[str, Measure] = dict(raw(read_bundle(directory), catalogue, records, images=shape.images))
         for contender in _chosen(shape, only):
             home = bundle_home(directory, Path(stack.enter_context(tempfile.TemporaryDirectory())))
             server = stack.enter_context(contender.serving(directory, home))
@@ -151,7 +151,7 @@ def _served(server: Server, contender: Contender, records: Records, n_requests: 
     return run
 
 
-def _raw(bundle: Bundle, catalogue: Catalogue, records: Records, *, images: bool) -> list[tuple[str, Measure]]:
+def raw(bundle: Bundle, catalogue: Catalogue, records: Records, *, images: bool) -> list[tuple[str, Measure]]:
     """The limit: batches encoded beforehand, one thread, nothing but the graph and, with images, Pillow."""
     encoder, ensemble, column = Encoder(bundle.encoding), Ensemble(bundle), catalogue.fields.image
     contents = [record[column] if images and column else None for record in records]
