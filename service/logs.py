@@ -39,6 +39,8 @@ def configure_logging(level: str) -> None:
     logger.handlers = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+    # Nobody writes the web server's access log, the metrics count requests; so nobody shall prepare its lines either.
+    logging.getLogger("uvicorn.access").propagate = False
 
 
 def _places(record: logging.LogRecord) -> list[str]:
