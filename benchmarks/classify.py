@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,8 @@ def bundle_home(bundle: Path, directory: Path) -> Path:
 def _interleaved(measures: Mapping[str, Measure], n_rounds: int) -> dict[str, Measured]:
     measured = {name: Measured([], []) for name in measures}
     for round_number in range(-1, n_rounds):  # the first round warms up and is not counted
-        for name, measure in measures.items():
-            products_per_second, cpu_microseconds = measure()
+        for name in Random(round_number).sample(list(measures), len(measures)):  # so that nobody always comes first
+            products_per_second, cpu_microseconds = measures[name]()
             if round_number >= 0:
                 measured[name].products_per_second.append(products_per_second)
                 measured[name].cpu_microseconds.append(cpu_microseconds)
