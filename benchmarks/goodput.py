@@ -53,6 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("catalogue", nargs="?", type=Path, default=ROOT / "data" / "demo")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=LOAD_SECONDS, help="of each load")
     parser.add_argument("--stand-in", action="store_true", help="a tiny bundle and made-up products")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="winnow-goodput-") as temporary:
@@ -65,27 +66,27 @@ def main() -> int:
         requests = [classify_request(records) for records in groups(stream(catalogue, 500).records, N_TOGETHER)]
         environment = {"BENTOML_HOME": str(home), "WINNOW_WORKERS": "1"}
         with serving("winnow", winnow_command(), ready="/readyz", environment=environment) as server:
-            rounds = [_round(server, requests) for _ in range(arguments.rounds)]
+            rounds = [_round(server, requests, arguments.seconds) for _ in range(arguments.rounds)]
     return conclude(f"Goodput, {N_TOGETHER} products a request, one worker", list(_claims(rounds)))
 
 
-def _round(server: Server, requests: Sequence[bytes]) -> tuple[float, Offered, Offered]:
+def _round(server: Server, requests: Sequence[bytes], seconds: float) -> tuple[float, Offered, Offered]:
     capacity = run_load(server.port, requests, n_requests=N_CAPACITY, concurrency=N_CONNECTIONS).requests_per_second
-    return capacity, _offer(server, requests, rate=capacity), _offer(server, requests, rate=TIMES * capacity)
+    at, over = (_offer(server, requests, rate=times * capacity, seconds=seconds) for times in (1, TIMES))
+    return capacity, at, over
 
 
-def _offer(server: Server, requests: Sequence[bytes], *, rate: float) -> Offered:
+def _offer(server: Server, requests: Sequence[bytes], *, rate: float, seconds: float) -> Offered:
     cpu, started = server.cpu_seconds(), time.perf_counter()
-    statuses = asyncio.run(_send(server.port, requests, rate=rate))
-    seconds = time.perf_counter() - started
-    return Offered(statuses, seconds, server.cpu_seconds() - cpu)
+    statuses = asyncio.run(_send(server.port, requests, rate=rate, seconds=seconds))
+    return Offered(statuses, time.perf_counter() - started, server.cpu_seconds() - cpu)
 
 
-async def _send(port: int, requests: Sequence[bytes], *, rate: float) -> Counter[int]:
+async def _send(port: int, requests: Sequence[bytes], *, rate: float, seconds: float) -> Counter[int]:
     """Send at a rate; the time counts until the last answer."""
     started = time.perf_counter()
     sent: list[asyncio.Task[int]] = []
-    while (elapsed := time.perf_counter() - started) < LOAD_SECONDS:
+    while (elapsed := time.perf_counter() - started) < seconds:
         while len(sent) < elapsed * rate:
             sent.append(asyncio.create_task(_one(port, requests[len(sent) % len(requests)])))
         await asyncio.sleep(0.005)
