@@ -13,6 +13,7 @@ from service.label_queue import statements
 from service.label_queue.rows import LabelledClass, LabelledProduct, SampledQuestion, SampledTask, StoredCohort, Verdict
 from service.label_queue.schema import cohort, cohort_task, label_task, product, question
 
+ROWS_AT_ONCE = 1_000  # all rows of a queue at once take three times the memory of what is made of them
 Verdicts = Mapping[tuple[str, str], tuple[Verdict, datetime]]  # (task id, class) -> verdict, time of its newest answer
 
 N_PRODUCTS_AT_ONCE = 200  # records hold images: this bounds the memory
@@ -70,8 +71,8 @@ def sampled_tasks(connection: Connection, bundle_version: str | None) -> list[Sa
     )
     if bundle_version is not None:
         query = query.where(cohort.c.bundle_version == bundle_version)
-    rows = connection.execute(query).mappings().all()
     found = _verdicts(connection)
+    rows = connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).mappings()
     by_task = groupby(rows, key=lambda row: (row["cohort_id"], row["task_id"]))
     return [_sampled_task(list(group), found) for _, group in by_task]
 
