@@ -178,9 +178,9 @@ def audit_table(audit: Audit) -> Table:
 def baselines_table(catalogue: str, labels: str, rows: Sequence[Summary]) -> Table:
     """What each kind of model is worth on each modality, and what it costs."""
     table = Table(title=f"Baselines on {catalogue}, from {labels} labels", title_justify="left")
-    table.add_column("model", no_wrap=True)
+    table.add_column("model")  # wraps where the screen is narrow; figures do not
     for heading in ("macro AP", "rare quarter", "macro F1", "calib. error", "CPU s", "MB", "µs a product"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", min_width=5)
     for one in rows:
         scores = (one.cell(name, 3) for name in ("macro_ap", "rare_quarter_ap", "macro_f1", "calibration_error"))
         costs = (one.cell("cpu_seconds", 1), one.cell("megabytes", 1), one.cell("microseconds", 0))
