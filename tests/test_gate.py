@@ -195,7 +195,8 @@ def test_only_the_ratio_of_the_weights_matters(seed: int, factor: float) -> None
 def test_the_weighted_gain_is_the_gain_over_all_traffic_in_the_mean() -> None:
     rng = np.random.default_rng(11)
     world = traffic(rng, BETTER, n_products=2_000)
-    scale = np.sqrt(example().priors * (1 - example().priors))
+    rates = np.maximum(example().priors, world.truth.mean(axis=0))
+    scale = np.sqrt(rates * (1 - rates))
     gains = ((world.truth - world.incumbent) ** 2 - (world.truth - world.candidate) ** 2) / scale
     draws = [verdict_on(judged(rng, world)).gain.difference for _ in range(60)]
 
@@ -210,6 +211,15 @@ def test_an_impossible_importance_weight_is_refused(weight: float) -> None:
 
     with pytest.raises(ValueError, match="importance weights must be finite and positive"):
         replace(answers, weights=np.full_like(answers.weights, weight))
+
+
+def test_a_class_of_which_the_incumbent_knows_nothing_does_not_drown_the_others() -> None:
+    answers = example()
+    unknown = replace(answers, priors=np.where(np.arange(N_CLASSES) == 40, 1e-6, answers.priors))
+
+    known, changed = verdict_on(answers).gain, verdict_on(unknown).gain
+
+    assert changed.high - changed.low < 1.2 * (known.high - known.low)
 
 
 def test_a_class_with_few_answers_is_left_out_of_the_mean() -> None:

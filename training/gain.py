@@ -32,7 +32,7 @@ class Judged:
     weights : (n_questions,), importance weights W, positive
     incumbent, candidate : (n_questions,), probabilities in [0, 1]
     incumbent_thresholds, candidate_thresholds : (n_classes,)
-    priors : (n_classes,), positive rates: the yardstick by which a rare class counts as much as a frequent one
+    priors : (n_classes,), positive rates that the incumbent was trained with
     """
 
     classes: tuple[str, ...]
@@ -50,6 +50,14 @@ class Judged:
         """Refuse weights that no sampling can have given."""
         if not (np.isfinite(self.weights).all() and (self.weights > 0).all()):
             raise ValueError("importance weights must be finite and positive; leave out answers that weigh nothing")
+
+    def rates(self) -> Float:
+        """Positive rate of each class, (n_classes,): the yardstick by which a rare class counts like a frequent one.
+
+        The prior, or what the answers say where that is more: of a class that is new the incumbent knows nothing.
+        """
+        seen = self.per_class(self.weights * self.answers) / np.maximum(self.per_class(self.weights), 1e-12)
+        return np.clip(np.maximum(self.priors, seen), 0.002, 0.998)
 
     def per_class(self, values: Float) -> Float:
         """Sums of the questions' values, (n_classes,)."""
@@ -84,7 +92,7 @@ def standardised_gains(judged: Judged, answers: Float | None = None) -> Float:
     (n_questions,), positive where the candidate is nearer to the answer
     """
     said = judged.answers if answers is None else answers
-    rates = np.clip(judged.priors, 0.002, 0.998)
+    rates = judged.rates()
     scale = np.sqrt(rates * (1 - rates))[judged.class_index]
     middle = (judged.candidate + judged.incumbent) / 2
     gains: Float = 2 * (judged.candidate - judged.incumbent) * (said - middle) / scale
@@ -131,7 +139,7 @@ class _Expectation:
     def of(cls, judged: Judged) -> _Expectation:
         """Fit it, without weights: given both models, whether a question was asked says nothing about its answer."""
         old, new = logit(judged.incumbent), logit(judged.candidate)
-        prior = logit(judged.priors)[judged.class_index]
+        prior = logit(judged.rates())[judged.class_index]
         inputs = np.stack([np.ones_like(old), (old + new) / 2, (new - old) / 2, prior], axis=1)
         start = np.array([0.0, 1.0, 0.0, 0.0])  # the models' middle, as it stands
         coefficients, curvature = start, np.eye(4)

@@ -6,7 +6,7 @@ arithmetic is left to `training.gate`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle import Bundle, Manifest
+from service.contracts import Product
 from service.ensemble import Ensemble
+from service.features.encoder import Encoder, collate
 from training.cells import UNKNOWN
 from training.gain import Judged
 from training.gate import Checks, Policy, Verdict, judge
 from training.human_labels import HumanLabels, in_share, seconds
-from training.predict import Progress, predict
+from training.predict import BATCH_SIZE, Progress, encode, predict
 
 N_TIMINGS = 15
 KEY = "human_labels"  # of the provenance
@@ -86,7 +88,9 @@ def judge_candidate(
     unseen = ~trained_on(candidate.manifest).learned(labels) & ~trained_on(incumbent.manifest).learned(labels)
     judging = labels.only(unseen & (labels.importance > 0.0))
     evidence = _judged(candidate, incumbent, judging, progress=progress)
-    return judge(evidence, checks=_checks(candidate, incumbent), policy=_spent(policy or Policy(), n_refused))
+    return judge(
+        evidence, checks=_checks(candidate, incumbent, judging.products), policy=_spent(policy or Policy(), n_refused)
+    )
 
 
 def n_refused_before(candidate: Manifest, incumbent: Manifest, known: Iterable[Manifest]) -> int:
@@ -123,22 +127,30 @@ def _judged(candidate: Bundle, incumbent: Bundle, labels: HumanLabels, *, progre
     )
 
 
-def _checks(candidate: Bundle, incumbent: Bundle) -> Checks:
-    """Time both on the candidate's machine, and compare the candidate's graph with what its trained model said."""
+def _checks(candidate: Bundle, incumbent: Bundle, products: Sequence[Product]) -> Checks:
+    """Time both on the same products, and compare the candidate's graph with what its trained model said."""
     ours, theirs = Ensemble(candidate), Ensemble(incumbent)
     said = ours.predict(candidate.golden_inputs).probabilities
     difference = np.abs(said - candidate.golden_outputs["probabilities"]).max()
+    our_batch, their_batch = (_batch(bundle, products) for bundle in (candidate, incumbent))
     our_seconds, their_seconds = [], []
     for _ in range(N_TIMINGS):  # in turns, so that whatever else the machine does slows both
-        our_seconds.append(_seconds_a_batch(ours, candidate))
-        their_seconds.append(_seconds_a_batch(theirs, incumbent))
+        our_seconds.append(_seconds(ours, our_batch))
+        their_seconds.append(_seconds(theirs, their_batch))
     return Checks(
         incumbent_seconds=min(their_seconds), candidate_seconds=min(our_seconds), parity_difference=float(difference)
     )
 
 
-def _seconds_a_batch(ensemble: Ensemble, bundle: Bundle) -> float:
-    """Time a product of the bundle's own golden batch, times 64: the batches of two bundles differ in size."""
+def _batch(bundle: Bundle, products: Sequence[Product]) -> Mapping[str, NDArray[Any]]:
+    """A batch of the products as the bundle encodes them; its golden batch where there are none."""
+    if not products:
+        return bundle.golden_inputs
+    encoder = Encoder(bundle.encoding)
+    return collate([encode(encoder, product) for product in products[:BATCH_SIZE]])
+
+
+def _seconds(ensemble: Ensemble, batch: Mapping[str, NDArray[Any]]) -> float:
     began = perf_counter()
-    ensemble.predict(bundle.golden_inputs)
-    return (perf_counter() - began) / len(bundle.golden_inputs["present"]) * 64
+    ensemble.predict(batch)
+    return perf_counter() - began

@@ -41,6 +41,7 @@ from training.training_state import Arrays, TrainingState, product_key
 from training.weights import class_weights, mask
 
 N_FOLDS = 2
+N_FOLD_SHARE = 4  # of the replayed products, one in so many is shown to a training that only cross-fits
 WARM = "warm_start"  # of the provenance
 LEAST_SLOPE = 1e-3  # a member whose line is flatter says nothing, and its logits cannot be read back
 MAX_LOGIT = 15.0
@@ -225,7 +226,7 @@ def _cross_fitted(
     for fold in range(N_FOLDS):
         unseen = np.flatnonzero(plan.fold == fold)
         others = np.flatnonzero((plan.fold >= 0) & (plan.fold != fold))
-        seen = np.sort(np.concatenate([others, _some(replayed, len(replayed) // 2, rng)]))
+        seen = np.sort(np.concatenate([others, _some(replayed, len(replayed) // N_FOLD_SHARE, rng)]))
         if not len(unseen) or not len(others):
             continue
         rows = plan.shown[seen]
