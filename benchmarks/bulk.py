@@ -28,10 +28,10 @@ from rich.table import Table
 
 from benchmarks.classify import raw
 from benchmarks.servers import ROOT, bentoml_home
-from service.bundle import read_bundle
-from service.bundle_store import BundleStore
-from training.catalogue import Catalogue, open_catalogue
-from training.tables import write_table
+from service.bundles.bundle import read_bundle
+from service.bundles.bundle_store import BundleStore
+from training.catalogues.catalogue import Catalogue, open_catalogue
+from training.catalogues.tables import write_table
 
 LOOK_SECONDS = 0.2  # between two looks at the memory
 

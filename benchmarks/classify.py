@@ -29,12 +29,12 @@ from rich.table import Table
 from benchmarks.contenders import CONTENDERS, SAME_ON_UVICORN, WINNOW, Contender
 from benchmarks.load import run_load
 from benchmarks.servers import ROOT, Server, bentoml_home
-from service.bundle import Bundle, read_bundle
-from service.bundle_store import BundleStore
+from service.bundles.bundle import Bundle, read_bundle
+from service.bundles.bundle_store import BundleStore
 from service.ensemble import Ensemble
 from service.features.encoder import Encoder, collate
 from service.features.image import decode_image
-from training.catalogue import Catalogue, open_catalogue
+from training.catalogues.catalogue import Catalogue, open_catalogue
 
 N_PRODUCTS = 512
 RAW_BATCHES = (32, 64, 128)  # the best of them is the limit

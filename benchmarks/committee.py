@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.committee_runs import VARIANTS, Run, Setting, read_runs, run
 from training.calibrate import logit
-from training.catalogue import Labels, open_catalogue
+from training.catalogues.catalogue import Labels, open_catalogue
 from training.evaluate import MIN_POSITIVES_FOR_CALIBRATION, expected_calibration_error
 
 N_RARE = 12

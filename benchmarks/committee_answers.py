@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from service.bundle import read_bundle
-from training.catalogue import Catalogue, open_catalogue
-from training.cells import UNKNOWN
+from service.bundles.bundle import read_bundle
+from training.catalogues.catalogue import Catalogue, open_catalogue
+from training.catalogues.cells import UNKNOWN
 from training.console import progress_bars
 from training.fit import TrainingOptions, train
-from training.human_labels import HumanLabels
-from training.lessons import HumanWeights
 from training.predict import evaluate_bundle
 from training.pretrained import find_encoder
-from training.replay import Desk, Plan, begin, run
-from training.replay_pool import Pool, read_pool
-from training.strategies import named
+from training.replay.replay_pool import Pool, read_pool
+from training.replay.runs import Desk, Plan, begin, run
+from training.replay.strategies import named
+from training.retraining.human_labels import HumanLabels
+from training.retraining.lessons import HumanWeights
 
 N_ROUNDS = 10
 CACHE = Path("~/.cache/winnow").expanduser()

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.contracts import Product
-from training.catalogue import Catalogue, Labels, Part
-from training.catalogue_file import PartName
+from training.catalogues.catalogue import Catalogue, Labels, Part
+from training.catalogues.catalogue_file import PartName
 from training.fit import TrainingOptions, arranged, fit_ensemble
 from training.fitted import Clock, Fitted
 from training.joint import JointOptions

@@ -21,8 +21,8 @@ from rich.table import Table
 from benchmarks.simulated_traffic import NOON, Traffic, answer, make_batch, make_traffic, seal
 from service.acquisition.cohort import Batch, Cohort, SampledProduct, SealedCohort, SealReason
 from service.acquisition.scores import QuestionWeights
-from service.answered_cohort import AnsweredCohort
-from service.live_quality import Estimate, LiveQuality, live_quality
+from service.quality.answered_cohort import AnsweredCohort
+from service.quality.live_quality import Estimate, LiveQuality, live_quality
 
 N_PRODUCTS, N_CLASSES, N_OPENED, N_QUESTIONS = 5_000, 49, 400, 5
 ENOUGH = 50  # true positives in the traffic, for a class to be judged

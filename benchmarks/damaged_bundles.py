@@ -24,12 +24,12 @@ from prometheus_client import CollectorRegistry
 from benchmarks.claims import Claim, conclude
 from benchmarks.servers import bentoml_home
 from benchmarks.traffic import stand_in
-from service.bundle import ENCODING, GOLDEN, GRAPH, MANIFEST, read_bundle
-from service.bundle_store import BundleStore
+from service.bundles.bundle import ENCODING, GOLDEN, GRAPH, MANIFEST, read_bundle
+from service.bundles.bundle_store import BundleStore
+from service.bundles.swap import Swapper
 from service.classifier import Classifier
 from service.ensemble import Ensemble
-from service.metrics import Metrics
-from service.swap import Swapper
+from service.telemetry.metrics import Metrics
 
 FILES = (GRAPH, ENCODING, GOLDEN, MANIFEST)  # all that serving reads
 N_DAMAGED = 300

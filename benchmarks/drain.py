@@ -30,7 +30,7 @@ from benchmarks.load import Load, run_load
 from benchmarks.queue_contents import Contents, contents, wait_for
 from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
 from benchmarks.traffic import Posted, classify_request, groups, stand_in, stream
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 
 LEASE_SECONDS = 5.0
 COHORT_SECONDS = 5.0

@@ -23,7 +23,7 @@ from benchmarks.claims import Claim, conclude
 from benchmarks.load import run_load
 from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
 from benchmarks.traffic import classify_request, groups, stand_in, stream
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 
 N_TOGETHER = 32  # products a request, so that the generator costs little beside the server
 N_CONNECTIONS = 32

@@ -25,13 +25,13 @@ from rich.table import Table
 from sklearn.decomposition import TruncatedSVD
 
 from benchmarks.peers.choose_products import STRATEGIES
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 from training.console import progress_bars
-from training.questioner import Asked, View
-from training.replay import Desk, Plan, Run, Start, begin, run
-from training.replay_pool import Pool, read_pool
-from training.savings import estimate
-from training.strategies import RANDOM_PRODUCTS, SHIPPED
+from training.replay.questioner import Asked, View
+from training.replay.replay_pool import Pool, read_pool
+from training.replay.runs import Desk, Plan, Run, Start, begin, run
+from training.replay.savings import estimate
+from training.replay.strategies import RANDOM_PRODUCTS, SHIPPED
 
 PACKAGES = ("modAL-python==0.4.2.1", "scikit-activeml==1.0.1", "small-text==1.4.1")
 PROGRAM = Path(__file__).parent / "peers" / "choose_products.py"

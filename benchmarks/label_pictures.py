@@ -21,7 +21,7 @@ from benchmarks.queue_contents import wait_for
 from benchmarks.servers import ROOT, bentoml_home, serving, winnow_command
 from benchmarks.traffic import Answers, classify_request, groups, stream
 from tests.label_queue.browser import LabellingPage, find_chromium, open_chromium
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 
 DESK = {"width": 1280, "height": 800, "deviceScaleFactor": 1.5, "mobile": False}
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}

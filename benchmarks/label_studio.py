@@ -35,7 +35,7 @@ from service.label_queue.rows import NewCohort, NewQuestion, NewTask
 from service.label_queue.schema import label, skip
 from service.label_queue.store import open_store
 from tests.label_queue.browser import find_chromium, open_chromium
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 from training.demo.catalogue import write_demo_catalogue
 from training.label_files import CONFIG, TASKS
 

@@ -21,8 +21,8 @@ from benchmarks.contenders import WINNOW
 from benchmarks.load import run_load
 from benchmarks.open_load import OpenLoad, run_open_load
 from benchmarks.servers import ROOT, Server, bentoml_home
-from service.bundle_store import BundleStore
-from training.catalogue import open_catalogue
+from service.bundles.bundle_store import BundleStore
+from training.catalogues.catalogue import open_catalogue
 
 
 def main() -> None:

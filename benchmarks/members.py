@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.servers import ROOT, bentoml_home
-from service.bundle import Bundle, read_bundle
-from service.bundle_store import BundleStore
+from service.bundles.bundle import Bundle, read_bundle
+from service.bundles.bundle_store import BundleStore
 from service.contracts import Predictions
 from service.features.encoder import Encoder, collate
-from training.catalogue import Labels, open_catalogue
+from training.catalogues.catalogue import Labels, open_catalogue
 from training.evaluate import score
 from training.predict import encode, predict
 

@@ -31,11 +31,11 @@ from benchmarks.backend import Backend
 from benchmarks.claims import Claim, conclude
 from benchmarks.servers import ROOT, Server, bentoml_home, free_port, serving, winnow_command
 from benchmarks.traffic import Posted, stand_in, stream
-from service.bundle import GRAPH
-from service.bundle_store import BundleStore
-from service.history import append
-from service.retrainings import RETRAININGS, Gain, Result
-from training.catalogue import Catalogue, open_catalogue
+from service.bundles.bundle import GRAPH
+from service.bundles.bundle_store import BundleStore
+from service.bundles.history import append
+from service.bundles.retrainings import RETRAININGS, Gain, Result
+from training.catalogues.catalogue import Catalogue, open_catalogue
 
 RULES = ROOT / "k8s" / "base" / "rules.yaml"
 DASHBOARD = ROOT / "k8s" / "base" / "dashboard.json"

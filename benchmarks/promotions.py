@@ -27,10 +27,10 @@ import httpx
 from benchmarks.claims import Claim, conclude
 from benchmarks.servers import Server, serving, winnow_command
 from benchmarks.traffic import postable
-from service.bundle import GRAPH
-from service.bundle_store import BundleStore
-from training.catalogue import open_catalogue
-from training.promote import promote, rollback
+from service.bundles.bundle import GRAPH
+from service.bundles.bundle_store import BundleStore
+from training.catalogues.catalogue import open_catalogue
+from training.retraining.promote import promote, rollback
 
 N_PROMOTIONS = 4
 ROUNDING = 1e-4

@@ -29,7 +29,7 @@ from benchmarks.queue_contents import Contents, contents, wait_for
 from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
 from benchmarks.traffic import Posted, stand_in, stream
 from tests.label_queue.queue_postgres import find_programs
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 
 N_RECORDS = 1_000
 N_WORKERS = 2

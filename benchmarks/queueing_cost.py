@@ -24,7 +24,7 @@ from benchmarks.claims import Claim, conclude
 from benchmarks.load import run_load
 from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
 from benchmarks.traffic import Posted, classify_request, groups, stand_in, stream
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 
 LEAST_SHARE = 0.95
 MOST_GROWTH = 1.05  # of memory, from a tenth of the requests to the end

@@ -3,9 +3,9 @@
 Run: python -m benchmarks.recover_rates questions.jsonl     rates of a real export
      python -m benchmarks.recover_rates [--seeds 200]       coverage of the intervals on simulated traffic
 
-A line is a question as `service.cohort_records.exported_questions` arranges it. The arithmetic is all in `rates`: an
-answer stands for W = max(1, τ'/w) / π questions, where τ' is the highest priority of a product that still waits for an
-answer, or the cohort's threshold τ, and only products above τ' count.
+A line is a question as `service.quality.cohort_records.exported_questions` arranges it. The arithmetic is all in
+`rates`: an answer stands for W = max(1, τ'/w) / π questions, where τ' is the highest priority of a product that still
+waits for an answer, or the cohort's threshold τ, and only products above τ' count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.simulated_traffic import Traffic, make_batch, make_traffic, seal
 from service.acquisition.cohort import SealedCohort
-from service.gamma_interval import gamma_interval
+from service.quality.gamma_interval import gamma_interval
 
 N_PRODUCTS, N_CLASSES, N_OPENED, N_ASKED = 5_000, 49, 400, 5
 Line = Mapping[str, Any]

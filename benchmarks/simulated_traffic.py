@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from service.acquisition.cohort import Batch, Cohort, SealedCohort, SealReason
 from service.acquisition.sampling import fingerprint
 from service.acquisition.scores import ScoreMeans, Scores, cubed, prospect, question_weights, score
-from service.answered_cohort import AnsweredCohort, AskedQuestions, Outcome
+from service.quality.answered_cohort import AnsweredCohort, AskedQuestions, Outcome
 
 Float = NDArray[np.float64]
 

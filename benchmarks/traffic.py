@@ -12,12 +12,12 @@ from random import Random
 from typing import Any
 
 from benchmarks.load import request_bytes
-from service.bundle_store import BundleStore
+from service.bundles.bundle_store import BundleStore
 from service.label_queue.rows import Answer
 from tests.tiny_bundle import CLASSES, write_tiny_bundle
-from training.catalogue import Catalogue, open_catalogue
-from training.catalogue_file import PartName
-from training.tables import write_table
+from training.catalogues.catalogue import Catalogue, open_catalogue
+from training.catalogues.catalogue_file import PartName
+from training.catalogues.tables import write_table
 
 Answers = Mapping[str, Mapping[str, Answer]]  # product id -> class -> answer
 Record = Mapping[str, Any]

@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 
 from service.acquisition.sampling import draw_questions, inclusion_probabilities
 from service.acquisition.scores import ScoreMeans, prospect, question_weights, score
-from service.bundle import Bundle, read_bundle
+from service.bundles.bundle import Bundle, read_bundle
 from service.contracts import Product
-from training.catalogue import Catalogue, Labels, Part, open_catalogue
+from training.catalogues.catalogue import Catalogue, Labels, Part, open_catalogue
 from training.evaluate import score as evaluate
 from training.fit import TrainingOptions, train
-from training.human_labels import HumanLabels
-from training.lessons import HumanWeights
 from training.predict import predict
-from training.training_state import STATE, unpack_state
-from training.warm_start import WarmOptions, train_warm
+from training.retraining.human_labels import HumanLabels
+from training.retraining.lessons import HumanWeights
+from training.retraining.training_state import STATE, unpack_state
+from training.retraining.warm_start import WarmOptions, train_warm
 
 N_QUESTIONS = 5
 POOL = 8  # products of traffic for each that is opened

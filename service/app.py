@@ -24,34 +24,34 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access import AccessGuard, KeyRing, check_binding, parse_keys
 from service.acquisition.intake import AcquisitionRule, Intake, SealPolicy
-from service.bundle_store import BundleStore
+from service.api.access import AccessGuard, KeyRing, check_binding, parse_keys
+from service.api.classify_api import ClassifyApi
+from service.api.first_route import FirstRoute
+from service.api.guards import Admission, BodyReader, Guards, Reason
+from service.api.label_api import LabelApi
+from service.api.page_headers import PageHeaders
+from service.api.pages_api import PagesApi
+from service.api.problems import EXCEPTION_HANDLERS, Border, problem
+from service.api.quality_api import QualityApi
+from service.bundles.bundle_store import BundleStore
+from service.bundles.retrainings import RetrainingWatch
+from service.bundles.swap import Swapper
 from service.classifier import Classifier
-from service.classify_api import ClassifyApi
 from service.cohort_keeper import CohortKeeper
 from service.collector import settle
-from service.first_route import FirstRoute
-from service.guards import Admission, BodyReader, Guards, Reason
 from service.image_fetch import ImageFetcher, parse_hosts
 from service.image_urls import ImageUrls
-from service.label_api import LabelApi
 from service.label_queue.replica import replica_name
 from service.label_queue.spill import SpillDirectory, directory_for
 from service.label_queue.store import open_store
 from service.label_queue.writer import QueueWriter
-from service.logs import configure_logging
-from service.metrics import Metrics
-from service.metrics_directory import join_directory, open_directory
-from service.page_headers import PageHeaders
-from service.pages_api import PagesApi
-from service.problems import EXCEPTION_HANDLERS, Border, problem
-from service.quality_api import QualityApi
-from service.queue_watch import QueueWatch
 from service.retention import Retention
-from service.retrainings import RetrainingWatch
 from service.settings import Settings
-from service.swap import Swapper
+from service.telemetry.logs import configure_logging
+from service.telemetry.metrics import Metrics
+from service.telemetry.metrics_directory import join_directory, open_directory
+from service.telemetry.queue_watch import QueueWatch
 
 # BentoML answers these, for all its workers; everything else is ours and passes it by.
 BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})

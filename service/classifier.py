@@ -1,6 +1,6 @@
 """Classifying products: decode, encode, batch, score; knows nothing of HTTP.
 
-Reading products from a request is left to `service.product_reader`, writing answers to `service.classify_api`.
+Reading products from a request is left to `service.api.product_reader`, writing answers to `service.api.classify_api`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 from service.acquisition.intake import ServedBundle
 from service.acquisition.scores import score
 from service.batcher import Batcher
-from service.bundle import Manifest, read_bundle
+from service.bundles.bundle import Manifest, read_bundle
 from service.cohort_keeper import CohortKeeper
 from service.contracts import Product
 from service.ensemble import Device, Ensemble
 from service.errors import NoBundle, UnreadableImage
 from service.features.encoder import EncodedProduct, Encoder, collate
 from service.features.image import Room, decode_image
-from service.metrics import Metrics
 from service.scored import Scored, scored_batch
-from service.traffic import N_RECORDS, TrafficWatch
+from service.telemetry.metrics import Metrics
+from service.telemetry.traffic import N_RECORDS, TrafficWatch
 
 MAX_KEPT_CHARACTERS = 1_000_000  # of an image in base64: a cohort keeps a hundred products in memory until it is sealed
 QUIET_TURNS = 2  # a request that has arrived begins its work in the turn after next

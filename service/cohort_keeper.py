@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from service.acquisition.cohort import SealedCohort
 from service.acquisition.intake import Intake, ServedBundle
 from service.acquisition.scores import Scores, joined
-from service.cohort_records import new_cohort
 from service.contracts import Predictions
 from service.label_queue.rows import NewCohort
-from service.metrics import Metrics
+from service.quality.cohort_records import new_cohort
+from service.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

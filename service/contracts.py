@@ -1,6 +1,6 @@
 """The shared shapes: which fields a catalogue has, what a product is, and what one classification says.
 
-Reading them from JSON is left to `service.classify_api`, from files to `training.catalogue`.
+Reading them from JSON is left to `service.api.classify_api`, from files to `training.catalogues.catalogue`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from service.bundle import GOLDEN_TOLERANCE, Bundle, Manifest
+from service.bundles.bundle import GOLDEN_TOLERANCE, Bundle, Manifest
 from service.contracts import MODALITIES, Predictions
 from service.errors import BundleRefused, UnusablePrediction
 

@@ -1,6 +1,6 @@
 """The errors Winnow raises on purpose, each with the HTTP status it becomes at the border.
 
-Turning them into problem documents is left to `service.problems`.
+Turning them into problem documents is left to `service.api.problems`.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+from service.api.product_reader import PostedProduct
 from service.contracts import FieldSpec
 from service.image_fetch import ImageFetcher, Outcome
-from service.product_reader import PostedProduct
 
 SUFFIX = "_url"  # after the name of the image's column
 WHY: Mapping[Outcome, str] = {

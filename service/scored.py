@@ -1,7 +1,7 @@
 """What is said about a batch of products: the arrays, and each product's answer as it goes into JSON.
 
 Made once a batch, where arithmetic and lists cost least a product. Putting answers together is left to
-`service.classify_api`.
+`service.api.classify_api`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from service.acquisition.scores import Scores, summary
 from service.contracts import Predictions
-from service.traffic import Seen
+from service.telemetry.traffic import Seen
 
 DECIMALS = 7  # of a number in an answer: finer than the agreement of two processors
 

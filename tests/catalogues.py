@@ -9,7 +9,7 @@ from random import Random
 
 from PIL import Image
 
-from training.tables import write_table
+from training.catalogues.tables import write_table
 
 Columns = dict[str, Sequence[object]]
 

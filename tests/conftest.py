@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from starlette.testclient import TestClient
 
-from service.bundle_store import BundleStore
+from service.bundles.bundle_store import BundleStore
 from tests.served import Backend, serving
 from tests.tiny_bundle import write_tiny_bundle
 from training.cli import WAIT_POLICY

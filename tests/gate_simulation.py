@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.acquisition.sampling import draw_questions, inclusion_probabilities
 from service.acquisition.scores import ScoreMeans, Scores, binary_entropy, cubed, question_weights
-from training.gain import Judged
+from training.retraining.gain import Judged
 
 Float = NDArray[np.float64]
 

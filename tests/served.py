@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from service.app import create_app, guarded
 from service.classifier import Classifier
 from service.image_fetch import ImageFetcher
-from service.metrics import Metrics
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True)

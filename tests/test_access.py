@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route
 
-from service.access import (
+from service.api.access import (
     ANY_ROLE,
     ROLES,
     ROUTES,
@@ -30,8 +30,8 @@ from service.access import (
 )
 from service.app import BENTOML_ROUTES, create_app
 from service.errors import SettingsError, Unauthenticated
-from service.metrics import Metrics
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 from tests.asgi import Exchange, answer_ok, scope
 
 KEYS: dict[Role, str] = {role: f"{role}-{secrets.token_urlsafe(32)}" for role in ROLES}

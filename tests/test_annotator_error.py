@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.annotator_error import Agreement, annotator_errors
+from service.quality.annotator_error import Agreement, annotator_errors
 
 NAMES = ("ann", "ben", "cai", "dee", "eve", "fay")
 

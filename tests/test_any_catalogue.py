@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.catalogues import N_PRODUCTS, SCRIPTS, SHAPES, WORDS
-from training.catalogue import check_images, open_catalogue
-from training.tables import write_table
+from training.catalogues.catalogue import check_images, open_catalogue
+from training.catalogues.tables import write_table
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -17,7 +17,7 @@ SOURCES = sorted(path for folder in ("service", "training") for path in (ROOT / 
 # Outside library -> the modules that may import it. A folder stands for everything in it.
 DOORS = {
     "alembic": ("service.label_queue",),
-    "bentoml": ("service.app", "service.bundle_store"),
+    "bentoml": ("service.app", "service.bundles.bundle_store"),
     "click": ("service.app",),
     "h11": ("service.image_fetch",),
     "jinja2": ("training.report",),
@@ -26,9 +26,14 @@ DOORS = {
     "onnx": ("training.export",),
     "onnxruntime": ("service.ensemble",),
     "PIL": ("service.features.image", "training.demo.pictures"),
-    "prometheus_client": ("service.metrics",),
+    "prometheus_client": ("service.telemetry.metrics",),
     "psycopg": ("service.label_queue",),
-    "pyarrow": ("training.catalogue", "training.tables", "training.scored_table", "training.demo.catalogue"),
+    "pyarrow": (
+        "training.catalogues.catalogue",
+        "training.catalogues.tables",
+        "training.scoring.scored_table",
+        "training.demo.catalogue",
+    ),
     "rich": ("training.cli", "training.console"),
     "sqlalchemy": ("service.label_queue",),
     "typer": ("training.cli", "training.commands"),

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from service.errors import CatalogueError
 from tests.catalogues import WORDS, Columns, write
 from training.audit import Audit, audit
-from training.catalogue import Catalogue, open_catalogue
+from training.catalogues.catalogue import Catalogue, open_catalogue
 from training.cli import app
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from tests.test_fit import everything, quiet
 from training.baselines import Combination, Study, combinations, fit, measure, read_study
 from training.baselines_report import Kept, summaries
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 from training.cli import app
 from training.joint import JointOptions
 from training.weights import class_weights

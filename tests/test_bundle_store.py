@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from service import bundle_store as bundle_store_module
-from service.bundle import GRAPH, MANIFEST, digest, read_bundle, read_manifest
-from service.bundle_store import BundleStore
+from service.bundles import bundle_store as bundle_store_module
+from service.bundles.bundle import GRAPH, MANIFEST, digest, read_bundle, read_manifest
+from service.bundles.bundle_store import BundleStore
 from service.errors import BundleRefused, NoBundle
 from tests.tiny_bundle import write_tiny_bundle
 

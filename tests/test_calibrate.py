@@ -17,7 +17,7 @@ from training.calibrate import (
     shrunk_threshold,
     sigmoid,
 )
-from training.catalogue_file import ThresholdObjective
+from training.catalogues.catalogue_file import ThresholdObjective
 
 seeds = st.integers(0, 10_000)
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from service.bundle_store import BundleStore
-from service.logs import JsonLines
+from service.bundles.bundle_store import BundleStore
+from service.telemetry.logs import JsonLines
 from tests.served import Backend, serving
 from tests.tiny_bundle import EXAMPLE
 
@@ -107,7 +107,7 @@ def test_what_breaks_with_the_value_in_its_message_is_logged_without_it(log: Str
     try:
         raise ValueError(CANARY)
     except ValueError:
-        logging.getLogger("service.problems").error("request failed", extra={"route": "/classify"}, exc_info=True)
+        logging.getLogger("service.api.problems").error("request failed", extra={"route": "/classify"}, exc_info=True)
 
     assert "ValueError" in log.getvalue()
     assert CANARY not in log.getvalue()

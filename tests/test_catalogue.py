@@ -15,9 +15,9 @@ from PIL import Image
 
 from service.contracts import Product
 from service.errors import CatalogueError
-from training.catalogue import check_images, open_catalogue
-from training.cells import NUMBERS, TEXTS, Place, category_cell, number_cell, plain_column, text_cell
-from training.tables import BATCH_ROWS, write_table
+from training.catalogues.catalogue import check_images, open_catalogue
+from training.catalogues.cells import NUMBERS, TEXTS, Place, category_cell, number_cell, plain_column, text_cell
+from training.catalogues.tables import BATCH_ROWS, write_table
 
 FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion"
 FORMATS = ("parquet", "jsonl", "csv")

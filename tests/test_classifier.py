@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from service.classifier import MAX_KEPT_CHARACTERS, Classification, Classifier, to_be_kept
 from service.contracts import Product
 from service.errors import NoBundle
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 from tests.tiny_bundle import EXAMPLE, FIELDS, write_tiny_bundle
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from service.bundle import read_bundle
-from service.bundle_store import BundleStore
+from service.bundles.bundle import read_bundle
+from service.bundles.bundle_store import BundleStore
 from service.ensemble import Ensemble
 from service.features.encoder import Encoder, collate
 from service.features.image import decode_image

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from service.acquisition.cohort import Batch, Cohort, SealedCohort, SealReason
 from service.acquisition.sampling import fingerprint, inclusion_probabilities, uniforms
 from service.acquisition.scores import QuestionWeights, Reason
-from service.cohort_records import new_cohort
+from service.quality.cohort_records import new_cohort
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLASSES = ("black", "kids", "formal", "shoes")

@@ -15,12 +15,21 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from starlette.routing import Route
 
+from service.api.guards import REASONS
 from service.app import create_app
-from service.guards import REASONS
+from service.bundles.retrainings import OUTCOMES as RETRAINING_OUTCOMES
 from service.image_fetch import OUTCOMES as FETCH_OUTCOMES
-from service.metrics import SECONDS, BatchStage, CohortOutcome, Metrics, Outcome, RequestStage, SwapOutcome, TaskOutcome
-from service.retrainings import OUTCOMES as RETRAINING_OUTCOMES
 from service.settings import Settings
+from service.telemetry.metrics import (
+    SECONDS,
+    BatchStage,
+    CohortOutcome,
+    Metrics,
+    Outcome,
+    RequestStage,
+    SwapOutcome,
+    TaskOutcome,
+)
 
 ROOT = Path(__file__).parent.parent
 DASHBOARD = ROOT / "k8s" / "base" / "dashboard.json"

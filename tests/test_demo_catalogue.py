@@ -12,7 +12,7 @@ import pytest
 
 from service.errors import CatalogueError
 from service.features.image import decode_image
-from training.catalogue import Labels, check_images, open_catalogue
+from training.catalogues.catalogue import Labels, check_images, open_catalogue
 from training.demo.catalogue import split, write_demo_catalogue
 from training.demo.merchants import MERCHANTS, feed_row, merchant_labels
 from training.demo.pictures import PATTERNS, SIZE, Look, photograph

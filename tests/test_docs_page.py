@@ -12,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from service.bundle_store import BundleStore
+from service.bundles.bundle_store import BundleStore
 from tests.label_queue.browser import find_chromium, open_chromium
 from tests.server import Server, running
 from tests.tiny_bundle import EXAMPLE

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from service.bundle import Histogram, Manifest, Reference
-from service.drift import N_ENOUGH, N_REMEMBERED, DriftWatch, stability_index
-from service.metrics import Metrics
-from service.traffic import BIT_BOUNDS, MAX_PRODUCTS, PROBABILITY_BOUNDS, Seen, TrafficWatch, bounds
+from service.bundles.bundle import Histogram, Manifest, Reference
+from service.telemetry.drift import N_ENOUGH, N_REMEMBERED, DriftWatch, stability_index
+from service.telemetry.metrics import Metrics
+from service.telemetry.traffic import BIT_BOUNDS, MAX_PRODUCTS, PROBABILITY_BOUNDS, Seen, TrafficWatch, bounds
 from tests.tiny_bundle import CLASSES, FIELDS, MEMBERS, tiny_manifest
 
 EDGES = (0.1, 0.2, 0.5, 0.8)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from service.bundle import Bundle, read_bundle
+from service.bundles.bundle import Bundle, read_bundle
 from service.ensemble import OUTPUTS, Ensemble
 from service.errors import BundleRefused, UnusablePrediction
 from tests.tiny_bundle import golden_inputs, tiny_graph

@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from service.first_route import FirstRoute
+from service.api.first_route import FirstRoute
 from tests.asgi import Exchange, body, scope
 
 

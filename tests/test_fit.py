@@ -11,17 +11,17 @@ from random import Random
 import numpy as np
 import pytest
 
-from service.bundle import Bundle, read_bundle
+from service.bundles.bundle import Bundle, read_bundle
 from service.ensemble import Ensemble
 from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import EncodedProduct, Encoder, collate
 from tests.catalogues import SHAPES, WORDS, Columns, _png, write
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 from training.encode import encode_products
 from training.fit import TrainingOptions, train
 from training.held_out import make_folds
 from training.joint import JointOptions
-from training.training_state import STATE, product_key, unpack_state
+from training.retraining.training_state import STATE, product_key, unpack_state
 
 QUICK = TrainingOptions(n_folds=2, n_threads=1, joint=JointOptions(epochs=1, batch_size=32, min_steps=1))
 COLOURS = dict(zip(WORDS, ("navy", "gold", "firebrick", "white"), strict=True))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from service.gamma_interval import gamma_interval, gamma_share, regularised_gamma
+from service.quality.gamma_interval import gamma_interval, gamma_share, regularised_gamma
 
 shapes = st.floats(-2.0, 5.0).map(lambda exponent: 10.0**exponent)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from service.contracts import MODALITIES
 from tests.test_fit import QUICK, everything, quiet
 from training.calibrate import fit_calibration
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 from training.export import EnsembleModule, run_module
 from training.fit import fit_ensemble
 from training.fitted import Clock

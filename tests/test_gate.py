@@ -15,8 +15,8 @@ from sklearn.metrics import average_precision_score
 
 from tests.gate_simulation import ALIKE, BETTER, N_CLASSES, SAME, WORSE, judged, traffic
 from training.calibrate import logit, sigmoid
-from training.gain import Judged
-from training.gate import Checks, Policy, Verdict, effective_sample_size, judge
+from training.retraining.gain import Judged
+from training.retraining.gate import Checks, Policy, Verdict, effective_sample_size, judge
 
 FINE = Checks(incumbent_seconds=0.010, candidate_seconds=0.011, parity_difference=1e-6)
 N_RUNS = 120

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.api.guards import REASON_OF, REASONS, Admission, BodyReader, Guards
+from service.api.page_headers import PageHeaders, content_security_policy
 from service.errors import TurnedAway
-from service.guards import REASON_OF, REASONS, Admission, BodyReader, Guards
-from service.page_headers import PageHeaders, content_security_policy
 from tests.asgi import Exchange, answer_ok, body, scope
 
 BRIEF = 0.01  # seconds: how long a test that is about a deadline waits for it

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from service.bundle_store import BundleStore
+from service.bundles.bundle_store import BundleStore
 from service.contracts import FieldSpec
 from service.image_fetch import OUTCOMES, ImageFetcher
 from service.image_urls import SUFFIX, WHY, ImageUrls

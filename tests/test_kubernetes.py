@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.access import parse_keys
+from service.api.access import parse_keys
 from service.settings import variable_names
 from tests.programs import needed
 

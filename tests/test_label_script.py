@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from service.bundle_store import BundleStore
+from service.bundles.bundle_store import BundleStore
 from tests.server import Server, running
 from tests.tiny_bundle import CLASSES
-from training.tables import write_table
+from training.catalogues.tables import write_table
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "docs" / "label_script.py"

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from benchmarks.recover_rates import rates
 from benchmarks.simulated_traffic import Traffic, answer, arrange, make_batch, make_traffic, seal
 from service.acquisition.cohort import SealedCohort
-from service.answered_cohort import LEAST_PREFIX, Outcome, SelfCheck, importance_weights
-from service.cohort_records import answered_cohort, answered_cohorts, exported_questions, new_cohort
 from service.label_queue.rows import NewQuestion, NewTask, SampledQuestion, SampledTask, StoredCohort, Verdict
-from service.live_quality import live_quality
+from service.quality.answered_cohort import LEAST_PREFIX, Outcome, SelfCheck, importance_weights
+from service.quality.cohort_records import answered_cohort, answered_cohorts, exported_questions, new_cohort
+from service.quality.live_quality import live_quality
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

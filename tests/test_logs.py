@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from service.logs import JsonLines
-from service.metrics import Metrics
-from service.problems import EXCEPTION_HANDLERS, Border
+from service.api.problems import EXCEPTION_HANDLERS, Border
+from service.telemetry.logs import JsonLines
+from service.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,13 +70,14 @@ def test_an_unforeseen_error_is_a_problem_of_ours_and_counted(caplog: pytest.Log
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "quoting" not in answer.text
     assert registry.get_sample_value("winnow_requests_total", {"route": "/fail", "outcome": "failed"}) == 1
-    assert [logged.message for logged in caplog.records if logged.name == "service.problems"] == ["request failed"]
+    assert [logged.message for logged in caplog.records if logged.name == "service.api.problems"] == ["request failed"]
 
 
 def test_the_web_server_finds_nobody_to_write_its_access_log() -> None:
     """It asks each logger whether anyone listens before it puts a line together, which costs microseconds a request."""
     program = (
-        "import logging; logging.basicConfig(); from service.logs import configure_logging; configure_logging('info'); "
+        "import logging; logging.basicConfig(); "
+        "from service.telemetry.logs import configure_logging; configure_logging('info'); "
         "print(logging.getLogger('uvicorn.access').hasHandlers(), logging.getLogger('uvicorn.error').hasHandlers())"
     )
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.bundle_store import BundleStore
+from service.bundles.bundle_store import BundleStore
 from service.errors import CatalogueError
 from tests.catalogues import write
 from tests.test_retrain import OPTIONS, QUICK, silent, titles
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 from training.fit import train
-from training.gate import Policy
-from training.loop import LoopOptions, loop
-from training.loop_report import Round, write_loop_report
-from training.newcomers import rounds_with, without_class
-from training.simulate import Annotators
+from training.loop.loop_report import Round, write_loop_report
+from training.loop.newcomers import rounds_with, without_class
+from training.loop.rounds import LoopOptions, loop
+from training.loop.simulate import Annotators
+from training.retraining.gate import Policy
 
 ANY_PROOF = Policy(level=0.5, min_products=2, min_class_answers=1, max_slowdown=100.0)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.macro_recall import mean_recall
+from service.quality.macro_recall import mean_recall
 
 
 @given(st.integers(0, 2**32), st.integers(1, 10))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics_directory import CLIENTS_DIRECTORY, DIRECTORY, forget_dead_workers, join_directory
+from service.telemetry.metrics_directory import CLIENTS_DIRECTORY, DIRECTORY, forget_dead_workers, join_directory
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,7 +23,7 @@ def dead_pid() -> int:
 
 
 def test_each_server_has_a_directory_of_its_own_and_takes_it_along() -> None:
-    program = "import os; from service.metrics_directory import open_directory as o\n"
+    program = "import os; from service.telemetry.metrics_directory import open_directory as o\n"
     program += "d = [o(os.environ), o(os.environ)]\nassert d[0] != d[1]\nprint(d[0], os.environ['" + DIRECTORY + "'])"
 
     said = subprocess.run(

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from service.api.openapi import openapi
+from service.api.product_reader import ProductReader
 from service.app import BENTOML_ROUTES
-from service.bundle import Manifest
-from service.openapi import openapi
+from service.bundles.bundle import Manifest
 from service.pages.render import MEDIA_TYPES, asset, curl_command, docs_page, overview_page
-from service.product_reader import ProductReader
 from tests.served import Backend
 from tests.tiny_bundle import CLASSES, EXAMPLE, FIELDS, MEMBERS, tiny_manifest
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.bundle import read_bundle
+from service.bundles.bundle import read_bundle
 from service.contracts import Product
 from service.ensemble import Ensemble
 from service.errors import CatalogueError
 from service.features.encoder import Encoder, collate
 from tests.tiny_bundle import CLASSES
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 from training.predict import encode, evaluate_bundle, predict
 from training.report import write_report
 

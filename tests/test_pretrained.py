@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from service.bundle import read_bundle
+from service.bundles.bundle import read_bundle
 from service.ensemble import Ensemble
 from service.errors import CatalogueError
 from service.features.encoder import Encoder, collate
 from tests.catalogues import _png
 from tests.test_fit import QUICK, everything, quiet
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 from training.encode import encode_products
 from training.feature_store import FeatureStore, content_key
 from training.fit import train

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from service.bundle import GRAPH
-from service.bundle_store import BundleStore
+from service.bundles.bundle import GRAPH
+from service.bundles.bundle_store import BundleStore
+from service.bundles.promotions import HISTORY, Move, history
 from service.errors import AlreadyRunning, BundleRefused, NoBundle
-from service.promotions import HISTORY, Move, history
 from tests.tiny_bundle import write_tiny_bundle
-from training.promote import only_one, promote, rollback
+from training.retraining.promote import only_one, promote, rollback
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent
@@ -108,7 +108,7 @@ def test_a_second_retraining_is_refused_while_the_first_runs(home: Path) -> None
 
 
 def test_a_killed_retraining_leaves_no_lock_behind(home: Path) -> None:
-    program = "import sys, pathlib; from training.promote import only_one\n"
+    program = "import sys, pathlib; from training.retraining.promote import only_one\n"
     program += "with only_one(pathlib.Path(sys.argv[1])):\n  print('locked', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", program, str(home)],

@@ -12,12 +12,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from benchmarks.simulated_traffic import Traffic, make_batch, make_traffic, seal
-from service.bundle_store import BundleStore
-from service.cohort_records import new_cohort
+from service.bundles.bundle_store import BundleStore
 from service.label_queue.rows import Submission, TaskLabels
 from service.label_queue.store import LabelQueue, open_store
 from service.pages.quality import quality_page
-from service.quality_course import QualityCourse, quality_course
+from service.quality.cohort_records import new_cohort
+from service.quality.quality_course import QualityCourse, quality_course
 from tests.served import serving
 from tests.test_cli import Shell
 

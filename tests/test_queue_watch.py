@@ -9,12 +9,12 @@ from random import Random
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.bundle_store import BundleStore
+from service.bundles.bundle_store import BundleStore
 from service.label_queue.rows import Submission, TaskLabels
 from service.label_queue.store import open_store
 from service.label_queue.writer import QueueWriter
-from service.metrics import Metrics
-from service.queue_watch import QueueWatch
+from service.telemetry.metrics import Metrics
+from service.telemetry.queue_watch import QueueWatch
 from tests.label_queue.queue_samples import make_cohort, make_task
 from tests.served import serving
 

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from service.metrics import Metrics
 from service.settings import PREFIX, Settings, variable_names
+from service.telemetry.metrics import Metrics
 from training.cli import app
 
 ROOT = Path(__file__).parent.parent

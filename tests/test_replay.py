@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from service.acquisition.scores import N_QUESTIONS
-from training.heads import PENALTY, Committee, Lessons, trained
-from training.questioner import Questioner, View
-from training.replay import Plan, Point, Run, begin, run
-from training.replay_pool import Pool
-from training.replay_report import write_replay_report
-from training.replay_shelf import Shelf, open_shelf, replay
-from training.savings import cost_to, estimate, mean_lead, study
-from training.strategies import RANDOM_PRODUCTS, SHIPPED, STRATEGIES, Strategy
+from training.replay.heads import PENALTY, Committee, Lessons, trained
+from training.replay.questioner import Questioner, View
+from training.replay.replay_pool import Pool
+from training.replay.replay_report import write_replay_report
+from training.replay.replay_shelf import Shelf, open_shelf, replay
+from training.replay.runs import Plan, Point, Run, begin, run
+from training.replay.savings import cost_to, estimate, mean_lead, study
+from training.replay.strategies import RANDOM_PRODUCTS, SHIPPED, STRATEGIES, Strategy
 
 N_TRAIN, N_STREAM, N_TEST, N_CLASSES = 300, 400, 300, 6
 VIEWS = (8, 4)

@@ -11,11 +11,11 @@ import pytest
 
 from service.errors import CatalogueError
 from tests import catalogues
-from training.catalogue import open_catalogue
-from training.replay import Plan, begin, run
-from training.replay_pool import Pool, read_pool
-from training.strategies import SHIPPED
-from training.tables import column_names, read_batches, write_table
+from training.catalogues.catalogue import open_catalogue
+from training.catalogues.tables import column_names, read_batches, write_table
+from training.replay.replay_pool import Pool, read_pool
+from training.replay.runs import Plan, begin, run
+from training.replay.strategies import SHIPPED
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:

@@ -19,26 +19,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bundle import read_bundle
-from service.bundle_store import BundleStore
+from service.bundles.bundle import read_bundle
+from service.bundles.bundle_store import BundleStore
 from service.contracts import FieldSpec
 from service.errors import NoBundle
 from service.label_queue.rows import NewCohort, NewQuestion, NewTask, Submission, TaskLabels
 from service.label_queue.store import LabelQueue, open_store
 from tests.catalogues import WORDS, Columns, write
-from training.catalogue import Catalogue, open_catalogue
+from training.catalogues.catalogue import Catalogue, open_catalogue
+from training.catalogues.tables import write_table
 from training.fit import TrainingOptions, train
-from training.gate import Policy
-from training.human_labels import HumanLabels, in_share, read_human_labels
 from training.joint import JointOptions
-from training.judgement import TrainedOn, judge_candidate, trained_on
-from training.lessons import HumanWeights, with_people
 from training.predict import predict
-from training.promote import only_one
-from training.retrain import NothingNew, Retraining, RetrainOptions, gate, retrain, training_state
-from training.retrain_report import write_retrain_report
-from training.tables import write_table
-from training.training_state import STATE
+from training.retraining.gate import Policy
+from training.retraining.human_labels import HumanLabels, in_share, read_human_labels
+from training.retraining.judgement import TrainedOn, judge_candidate, trained_on
+from training.retraining.lessons import HumanWeights, with_people
+from training.retraining.promote import only_one
+from training.retraining.retrain import NothingNew, Retraining, RetrainOptions, gate, retrain, training_state
+from training.retraining.retrain_report import write_retrain_report
+from training.retraining.training_state import STATE
 
 NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)  # after any bundle that a test trains
 QUICK = TrainingOptions(n_folds=2, n_threads=1, joint=JointOptions(epochs=2, batch_size=16, min_steps=1))

@@ -12,14 +12,14 @@ import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
+from service.bundles.retrainings import RETRAININGS, Gain, Result, RetrainingWatch, results
 from service.errors import NoBundle
-from service.metrics import Metrics
-from service.retrainings import RETRAININGS, Gain, Result, RetrainingWatch, results
+from service.telemetry.metrics import Metrics
 from tests.gate_simulation import BETTER, WORSE, judged, traffic
 from training.commands.retraining import GATE_SAYS_NO, say_verdict
-from training.gate import Checks, Verdict, judge
-from training.retrain import NothingNew, Retraining
-from training.retrain_record import recorded
+from training.retraining.gate import Checks, Verdict, judge
+from training.retraining.retrain import NothingNew, Retraining
+from training.retraining.retrain_record import recorded
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SECONDS = NOON.timestamp()

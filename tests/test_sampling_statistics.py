@@ -15,7 +15,7 @@ from benchmarks.simulated_traffic import NOON, Traffic, answer, make_batch, make
 from service.acquisition.cohort import Batch, Cohort, SealedCohort, SealReason
 from service.acquisition.sampling import draw_questions, inclusion_probabilities
 from service.acquisition.scores import QuestionWeights
-from service.answered_cohort import AnsweredCohort, Outcome, importance_weights, product_weights, self_check
+from service.quality.answered_cohort import AnsweredCohort, Outcome, importance_weights, product_weights, self_check
 
 Float = NDArray[np.float64]
 

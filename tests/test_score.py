@@ -21,19 +21,19 @@ import pytest
 
 from benchmarks.traffic import postable, stand_in
 from service.acquisition.sampling import fingerprint
-from service.bundle import read_bundle
-from service.bundle_store import BundleStore
+from service.api.quality_api import read_course
+from service.bundles.bundle import read_bundle
+from service.bundles.bundle_store import BundleStore
 from service.errors import CatalogueError
 from service.label_queue.reading import Filters
 from service.label_queue.store import open_store
-from service.quality_api import read_course
 from tests.catalogues import without_images
 from tests.tiny_bundle import CLASSES
-from training.catalogue import Catalogue, open_catalogue
-from training.pool import PoolOptions, enqueue_pool, pool_cohort
+from training.catalogues.catalogue import Catalogue, open_catalogue
+from training.catalogues.tables import BATCH_ROWS, write_table
 from training.predict import predict
-from training.score_job import chunks, score_catalogue
-from training.tables import BATCH_ROWS, write_table
+from training.scoring.pool import PoolOptions, enqueue_pool, pool_cohort
+from training.scoring.score_job import chunks, score_catalogue
 
 ROOT = Path(__file__).parent.parent
 N_PRODUCTS = 3 * BATCH_ROWS + 17

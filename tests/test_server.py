@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from service.app import LARGE_ALLOCATIONS
-from service.bundle_store import BundleStore
+from service.bundles.bundle_store import BundleStore
 from service.launch import command, environment, welcome
 from tests.server import Server, running
 from tests.tiny_bundle import EXAMPLE, write_tiny_bundle

@@ -17,15 +17,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from benchmarks.damaged_bundles import damaged_promotions
-from service.bundle import GRAPH
-from service.bundle_store import BundleStore
+from service.bundles.bundle import GRAPH
+from service.bundles.bundle_store import BundleStore
+from service.bundles.swap import RETRY_SECONDS, Swapper
 from service.classifier import Classifier
-from service.metrics import Metrics
-from service.swap import RETRY_SECONDS, Swapper
+from service.telemetry.metrics import Metrics
 from tests.served import serving
 from tests.server import Server, running
 from tests.tiny_bundle import EXAMPLE, write_tiny_bundle
-from training.promote import promote, rollback
+from training.retraining.promote import promote, rollback
 
 N_CONNECTIONS = 16
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)

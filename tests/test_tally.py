@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.metrics import SECONDS
-from service.tally import Tally, observe_all
+from service.telemetry.metrics import SECONDS
+from service.telemetry.tally import Tally, observe_all
 
 
 def samples(histogram: Histogram) -> dict[tuple[str, str], float]:

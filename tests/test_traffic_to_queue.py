@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry
 
 from service.acquisition.intake import Intake, SealPolicy, ServedBundle
 from service.acquisition.scores import Scores
-from service.bundle_store import BundleStore
+from service.bundles.bundle_store import BundleStore
 from service.cohort_keeper import CohortKeeper
 from service.contracts import Predictions
 from service.label_queue.reading import Filters
 from service.label_queue.rows import NewCohort, Task
 from service.label_queue.store import open_store
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 from tests.served import serving
 from tests.tiny_bundle import CLASSES
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from service.bundle import ENCODING, GOLDEN, GRAPH, Manifest, pack_golden, write_bundle
+from service.bundles.bundle import ENCODING, GOLDEN, GRAPH, Manifest, pack_golden, write_bundle
 from service.contracts import FieldSpec, Product
 from service.ensemble import OUTPUTS
 from service.features.categorical import CategoricalEncoding

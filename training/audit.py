@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from service.contracts import Product
 from service.errors import CatalogueError
 from training.calibrate import fit_platt, logit
-from training.catalogue import Catalogue, Labels
+from training.catalogues.catalogue import Catalogue, Labels
 from training.committee import QuickMembers, fit_quick
 from training.encode import MERCHANT_COLUMNS
 from training.fit import prepare_part

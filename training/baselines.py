@@ -21,7 +21,7 @@ from service.contracts import MODALITIES, Modality
 from service.errors import CatalogueError
 from service.features.encoder import Encoder
 from training.calibrate import fit_platt, fit_thresholds
-from training.catalogue import Catalogue, Labels
+from training.catalogues.catalogue import Catalogue, Labels
 from training.committee import Prepared, network_for, prepare
 from training.encode import encode_products
 from training.evaluate import score

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.catalogue import Labels
-from training.catalogue_file import ThresholdObjective, ThresholdSettings
+from training.catalogues.catalogue import Labels
+from training.catalogues.catalogue_file import ThresholdObjective, ThresholdSettings
 from training.weights import class_weights, mask, priors, trainable_classes
 
 Floats = NDArray[np.float64]

@@ -11,18 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from service.bundle import Manifest
-from service.live_quality import Estimate as LiveEstimate
-from service.quality_course import QualityCourse
+from service.bundles.bundle import Manifest
+from service.quality.live_quality import Estimate as LiveEstimate
+from service.quality.quality_course import QualityCourse
 
 if TYPE_CHECKING:  # they load torch or scikit-learn, which a command that needs neither should not wait for
     from training.audit import Audit
     from training.baselines_report import Summary
     from training.evaluate import Evaluation, Scores
-    from training.loop_report import Beside, LoopReport, Round
-    from training.newcomers import Newcomers
+    from training.loop.loop_report import Beside, LoopReport, Round
+    from training.loop.newcomers import Newcomers
     from training.predict import Progress as ProgressCallback
-    from training.savings import Estimate, Study
+    from training.replay.savings import Estimate, Study
 
 messages = Console(stderr=True)  # standard output carries results alone
 results = Console()

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from service.bundle import MemberCard
+from service.bundles.bundle import MemberCard
 from service.contracts import MODALITIES
 from service.ensemble import INPUTS, OUTPUTS
 from service.features.encoder import EncodedProduct

@@ -18,22 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from service.bundle import Manifest
+from service.bundles.bundle import Manifest
 from service.contracts import Product
 from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import Encoder, Encoding
 from training.calibrate import fit_calibration
-from training.catalogue import Catalogue, Labels, Part
+from training.catalogues.catalogue import Catalogue, Labels, Part
 from training.committee import Committee, Prepared, QuickMembers, fit_network, fit_quick, prepare
 from training.encode import encode_but_images, encode_products, learn_encoding
 from training.fitted import Clock, Fitted, write_fitted
 from training.gaps import gap_factors
 from training.held_out import Report, believed, cross_fit, make_folds
-from training.human_labels import HumanLabels
 from training.joint import JointOptions
-from training.lessons import HumanWeights, Lessons, with_people, without_people
 from training.noise import label_confidence
 from training.pretrained import ImageEncoder
+from training.retraining.human_labels import HumanLabels
+from training.retraining.lessons import HumanWeights, Lessons, with_people, without_people
 from training.weights import mask, trainable_classes
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all

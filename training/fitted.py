@@ -1,6 +1,6 @@
 """What a training leaves behind, and how it becomes a bundle directory: files, manifest, training state.
 
-Fitting is left to `training.fit` and `training.warm_start`.
+Fitting is left to `training.fit` and `training.retraining.warm_start`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from service.bundle import Manifest, write_bundle
+from service.bundles.bundle import Manifest, write_bundle
 from service.contracts import Product
 from training.calibrate import Calibration, fit_thresholds, sigmoid
-from training.catalogue import Catalogue, Labels
+from training.catalogues.catalogue import Catalogue, Labels
 from training.committee import Committee, Prepared
 from training.export import EnsembleModule
 from training.held_out import HeldOut
 from training.manifest import bundle_files, example, held_out_metrics, member_cards, new_version, provenance
 from training.reference import learn_reference
-from training.training_state import STATE, pack_state
+from training.retraining.training_state import STATE, pack_state
 
 
 class Clock:

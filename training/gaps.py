@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from service.contracts import MODALITIES, Modality
 from training.calibrate import EDGE, Calibration, fit_stacking
-from training.catalogue import Labels
+from training.catalogues.catalogue import Labels
 from training.weights import class_weights
 
 N_SAMPLED = 1_500  # products of a fold that are asked again with a gap

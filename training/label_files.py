@@ -1,6 +1,6 @@
 """The label queue in files: tasks out and labels in for Label Studio, questions with their weights out for analysts.
 
-What the files hold is left to `service.label_studio` and `service.cohort_records`.
+What the files hold is left to `service.label_studio` and `service.quality.cohort_records`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from service.cohort_records import exported_questions
 from service.contracts import FieldSpec
 from service.errors import LeaseLost, UnknownTask
 from service.label_queue.reading import Filters
 from service.label_queue.store import LabelQueue
 from service.label_studio import LABELLING_CONFIG, label_studio_task, submissions
+from service.quality.cohort_records import exported_questions
 
 TASKS = "tasks.json"
 CONFIG = "labelling-config.xml"

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import ENCODING, GOLDEN, GRAPH, MemberCard, pack_golden
+from service.bundles.bundle import ENCODING, GOLDEN, GRAPH, MemberCard, pack_golden
 from service.contracts import MODALITIES, Product
 from service.features.encoder import EncodedProduct, Encoder, Encoding, collate
 from training.calibrate import Calibration
-from training.catalogue import Catalogue, Labels
+from training.catalogues.catalogue import Catalogue, Labels
 from training.committee import KINDS, Committee, Prepared
 from training.encode import encode_products
 from training.evaluate import binned, score

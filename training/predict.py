@@ -9,13 +9,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Bundle
+from service.bundles.bundle import Bundle
 from service.contracts import Predictions, Product
 from service.ensemble import Ensemble
 from service.errors import CatalogueError, UnreadableImage
 from service.features.encoder import EncodedProduct, Encoder, collate
 from service.features.image import decode_image
-from training.catalogue import Catalogue, Labels
+from training.catalogues.catalogue import Catalogue, Labels
 from training.evaluate import Evaluation, score
 
 BATCH_SIZE = 64

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.bundle import Histogram, Reference
+from service.bundles.bundle import Histogram, Reference
 from service.contracts import Product
-from training.catalogue import Catalogue
+from training.catalogues.catalogue import Catalogue
 
 PROBABILITY_EDGES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 N_QUANTILES = 10

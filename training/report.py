@@ -11,10 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from service.bundle import Manifest
+from service.bundles.bundle import Manifest
 from service.contracts import Predictions
 from training import plots
-from training.catalogue import Labels
+from training.catalogues.catalogue import Labels
 from training.evaluate import Evaluation, binned
 
 

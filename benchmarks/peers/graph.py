@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from service.bundle import read_bundle
+from service.bundles.bundle import read_bundle
 from service.features.encoder import Encoder, collate
 
 

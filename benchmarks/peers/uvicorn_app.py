@@ -10,8 +10,8 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from service.app import create_app, guarded
-from service.metrics import Metrics
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 
 @asynccontextmanager

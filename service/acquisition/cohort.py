@@ -1,7 +1,7 @@
 """A cohort: a run of one worker's traffic under one bundle, from which products and questions are drawn for people.
 
 It holds a bounded number of products however long the run. When to seal it is left to `service.acquisition.intake`,
-keeping what was drawn to `service.label_queue`, estimating from the answers to `service.live_quality`.
+keeping what was drawn to `service.label_queue`, estimating from the answers to `service.quality.live_quality`.
 """
 
 from __future__ import annotations

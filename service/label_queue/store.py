@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Update, delete, exists, insert, select, update
 
-from service.annotator_error import Agreement
 from service.errors import LeaseLost, QueueUnavailable
 from service.label_queue import enqueuing, exports, reading, statements, submitting
 from service.label_queue.database import Database
@@ -36,6 +35,7 @@ from service.label_queue.rows import (
 from service.label_queue.schema import label_task, product
 from service.label_queue.schema import lease as leases
 from service.label_queue.schema import submission as submissions
+from service.quality.annotator_error import Agreement
 
 logger = logging.getLogger(__name__)
 

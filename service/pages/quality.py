@@ -9,9 +9,9 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.live_quality import Estimate, LiveQuality
 from service.pages.render import Markup, filled, framed
-from service.quality_course import QualityCourse, Stretch
+from service.quality.live_quality import Estimate, LiveQuality
+from service.quality.quality_course import QualityCourse, Stretch
 
 SMALL, LARGE = (150, 34), (720, 220)  # width and height of a drawing
 MARGIN = 4

@@ -1,6 +1,6 @@
 """Fills the pages: the overview at `/` and the documentation at `/docs`, both from the served bundle alone.
 
-What a request may hold is left to `service.product_reader`, which also words it.
+What a request may hold is left to `service.api.product_reader`, which also words it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from service.bundle import Manifest, MemberCard
-from service.openapi import PROBLEMS, example_product
-from service.product_reader import expectations
+from service.api.openapi import PROBLEMS, example_product
+from service.api.product_reader import expectations
+from service.bundles.bundle import Manifest, MemberCard
 
 LINKS = {
     "./": "Overview",

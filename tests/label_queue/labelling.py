@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.bundle import Manifest
-from service.label_api import LabelApi
+from service.api.label_api import LabelApi
+from service.api.page_headers import PageHeaders
+from service.api.pages_api import model_card
+from service.api.problems import EXCEPTION_HANDLERS
+from service.bundles.bundle import Manifest
 from service.label_queue.store import LabelQueue
-from service.page_headers import PageHeaders
 from service.pages.render import MEDIA_TYPES, asset
-from service.pages_api import model_card
-from service.problems import EXCEPTION_HANDLERS
 
 
 def labelling_app(queue: LabelQueue, manifest: Manifest | None, *, now: Callable[[], datetime]) -> Starlette:

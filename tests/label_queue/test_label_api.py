@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from service.bundle import read_manifest
+from service.bundles.bundle import read_manifest
 from service.label_queue.store import LabelQueue, open_store
 from tests.label_queue.labelling import labelling_app
 from tests.label_queue.queue_postgres import PostgresServer

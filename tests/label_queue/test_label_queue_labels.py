@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 
-from service.annotator_error import Agreement
 from service.errors import KeyReused, UnknownClass
 from service.label_queue.reading import Filters
 from service.label_queue.rows import Submission, TaskLabels
 from service.label_queue.schema import label
 from service.label_queue.store import LabelQueue
+from service.quality.annotator_error import Agreement
 from tests.label_queue.queue_samples import NOON, answer, make_cohort, make_task
 
 SOON = NOON + timedelta(minutes=1)

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from service.api.label_requests import LookQuery
 from service.label_queue.store import LabelQueue
-from service.label_requests import LookQuery
 from tests.label_queue.labelling import labelling_app
 from tests.label_queue.queue_samples import NOON, make_cohort, make_task
 

@@ -16,7 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from sqlalchemy import select
 
-from service.bundle import read_manifest
+from service.bundles.bundle import read_manifest
 from service.label_queue.schema import label, skip
 from service.label_queue.store import LabelQueue, open_store
 from tests.label_queue.browser import LabellingPage, Server, find_chromium, open_chromium

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from service.bundle import Bundle, read_manifest
-from service.bundle_store import BundleStore
-from training.catalogue import Catalogue, open_catalogue
+from service.bundles.bundle import Bundle, read_manifest
+from service.bundles.bundle_store import BundleStore
+from training.catalogues.catalogue import Catalogue, open_catalogue
 from training.commands.options import REPORTS, AsJson, CataloguePath, Part, Pretrained, Seed, Version
 from training.commands.workplace import image_encoder, model_store, read_stored
 from training.console import messages, models_table, progress_bars, results, scores_table
-from training.promote import promote as move_pointer
-from training.promote import rollback as move_pointer_back
+from training.retraining.promote import promote as move_pointer
+from training.retraining.promote import rollback as move_pointer_back
 
 if TYPE_CHECKING:
     from training.pretrained import ImageEncoder

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from service.bundle import read_manifest
+from service.bundles.bundle import read_manifest
 from service.label_queue.reading import Filters
-from training.catalogue import open_catalogue
+from training.catalogues.catalogue import open_catalogue
 from training.commands.options import AnyPart, CataloguePath, Part, Processes, Seed
 from training.commands.workplace import label_queue, model_store, n_cores
 from training.console import messages, progress_bars
@@ -29,7 +29,7 @@ def score(
 
     A run that was killed goes on where it was when the same command is given again; every product is scored once.
     """
-    from training.score_job import score_catalogue  # noqa: PLC0415  only this command and the next need it
+    from training.scoring.score_job import score_catalogue  # noqa: PLC0415  only this command and the next need it
 
     with progress_bars() as progress:
         n_products = score_catalogue(
@@ -52,7 +52,7 @@ def fill_queue(
 
     Nothing is queued if it is interrupted. A product that is queued already gets the new questions beside its old ones.
     """
-    from training.pool import PoolOptions, enqueue_pool, pool_cohort  # noqa: PLC0415
+    from training.scoring.pool import PoolOptions, enqueue_pool, pool_cohort  # noqa: PLC0415
 
     with progress_bars() as progress:
         sealed = pool_cohort(
@@ -115,7 +115,7 @@ def simulate_labels(
 
     What they answer is stored like anybody's answers, under the names simulated-0 and simulated-1.
     """
-    from training.simulate import Annotators  # noqa: PLC0415  only this command and the loop need it
+    from training.loop.simulate import Annotators  # noqa: PLC0415  only this command and the loop need it
 
     opened = open_catalogue(catalogue)
     people = Annotators.of(opened, part, error_rate=error_rate, seed=seed)

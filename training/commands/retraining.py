@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.bundle import read_manifest
-from service.quality_api import read_course
-from training.catalogue import open_catalogue
+from service.api.quality_api import read_course
+from service.bundles.bundle import read_manifest
+from training.catalogues.catalogue import open_catalogue
 from training.commands.options import REPORTS, AsJson, CataloguePath, Seed, Version
 from training.commands.workplace import image_encoder, label_queue, model_store, settings
 from training.console import messages, progress_bars, quality_check, quality_table, results
 
 if TYPE_CHECKING:
-    from training.gate import Verdict
-    from training.retrain import Retraining
+    from training.retraining.gate import Verdict
+    from training.retraining.retrain import Retraining
 
 GATE_SAYS_NO = 3  # exit status
 
@@ -53,12 +53,12 @@ def retrain(
     Whatever came of it is written down beside the bundles, from where the service tells it to Prometheus.
     """
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
-    from training.lessons import HumanWeights  # noqa: PLC0415  loads scikit-learn
-    from training.retrain import NothingNew, RetrainOptions  # noqa: PLC0415
-    from training.retrain import retrain as run  # noqa: PLC0415
-    from training.retrain_record import recorded  # noqa: PLC0415
-    from training.retrain_report import write_retrain_report  # noqa: PLC0415  loads matplotlib
-    from training.warm_start import WarmOptions  # noqa: PLC0415
+    from training.retraining.lessons import HumanWeights  # noqa: PLC0415  loads scikit-learn
+    from training.retraining.retrain import NothingNew, RetrainOptions  # noqa: PLC0415
+    from training.retraining.retrain import retrain as run  # noqa: PLC0415
+    from training.retraining.retrain_record import recorded  # noqa: PLC0415
+    from training.retraining.retrain_report import write_retrain_report  # noqa: PLC0415  loads matplotlib
+    from training.retraining.warm_start import WarmOptions  # noqa: PLC0415
 
     training = TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
     options = RetrainOptions(judge_share, training, warm=None if cold else WarmOptions())
@@ -92,7 +92,7 @@ def gate(version: Version, as_json: AsJson = False) -> None:
     yes/no answers as a whole are clearly worse; and if its graph is right and not much slower. Exit status 0: yes;
     3: no; 1: an error. `winnow retrain` asks it by itself; ask again when more answers have come.
     """
-    from training.retrain import gate as run  # noqa: PLC0415  loads torch
+    from training.retraining.retrain import gate as run  # noqa: PLC0415  loads torch
 
     with progress_bars() as progress, label_queue() as queue:
         verdict = run(version, store=model_store(), queue=queue, progress=progress)

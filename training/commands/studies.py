@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.bundle import read_manifest
-from service.bundle_store import BundleStore
-from training.catalogue import Catalogue, open_catalogue
+from service.bundles.bundle import read_manifest
+from service.bundles.bundle_store import BundleStore
+from training.catalogues.catalogue import Catalogue, open_catalogue
 from training.commands.bundles import fit_bundle
 from training.commands.options import REPORTS, AsJson, CataloguePath, Seed
 from training.commands.workplace import image_encoder, inherited_environment, model_store, n_cores, read_stored
@@ -46,7 +46,7 @@ def audit_labels(
     beside it, the list is judged against it; nothing else looks at it.
     """
     from training.audit import audit  # noqa: PLC0415  loads torch
-    from training.tables import write_table  # noqa: PLC0415
+    from training.catalogues.tables import write_table  # noqa: PLC0415
 
     opened = open_catalogue(catalogue)
     if opened.has_truth("train"):
@@ -154,13 +154,13 @@ def replay(
 
     It learns with linear heads on text, categories and numbers, and on images where winnow\\[images] is installed.
     """
-    from training.replay import Plan  # noqa: PLC0415  loads torch
-    from training.replay_pool import read_pool  # noqa: PLC0415
-    from training.replay_report import write_replay_report  # noqa: PLC0415
-    from training.replay_shelf import open_shelf  # noqa: PLC0415
-    from training.replay_shelf import replay as run  # noqa: PLC0415
-    from training.savings import study  # noqa: PLC0415
-    from training.strategies import named  # noqa: PLC0415
+    from training.replay.replay_pool import read_pool  # noqa: PLC0415
+    from training.replay.replay_report import write_replay_report  # noqa: PLC0415
+    from training.replay.replay_shelf import open_shelf  # noqa: PLC0415
+    from training.replay.replay_shelf import replay as run  # noqa: PLC0415
+    from training.replay.runs import Plan  # noqa: PLC0415  loads torch
+    from training.replay.savings import study  # noqa: PLC0415
+    from training.replay.strategies import named  # noqa: PLC0415
 
     opened = open_catalogue(catalogue)
     plan = Plan(n_rounds, n_answers, n_products, error_rate, human_weight)
@@ -206,12 +206,12 @@ def loop(
     stream. With --unseen it shows what happens when the world changes.
     """
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
-    from training.loop import LoopOptions  # noqa: PLC0415
-    from training.loop import loop as run  # noqa: PLC0415
-    from training.loop_report import write_loop_report  # noqa: PLC0415  loads matplotlib
-    from training.newcomers import without_class  # noqa: PLC0415
-    from training.retrain import RetrainOptions  # noqa: PLC0415
-    from training.warm_start import WarmOptions  # noqa: PLC0415
+    from training.loop.loop_report import write_loop_report  # noqa: PLC0415  loads matplotlib
+    from training.loop.newcomers import without_class  # noqa: PLC0415
+    from training.loop.rounds import LoopOptions  # noqa: PLC0415
+    from training.loop.rounds import loop as run  # noqa: PLC0415
+    from training.retraining.retrain import RetrainOptions  # noqa: PLC0415
+    from training.retraining.warm_start import WarmOptions  # noqa: PLC0415
 
     opened = open_catalogue(catalogue)
     if unseen is not None:

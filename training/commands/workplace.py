@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.bundle import Bundle, read_bundle
-from service.bundle_store import BundleStore
+from service.bundles.bundle import Bundle, read_bundle
+from service.bundles.bundle_store import BundleStore
 from service.label_queue.store import LabelQueue, open_store
 from service.settings import Settings
-from training.catalogue import Catalogue
+from training.catalogues.catalogue import Catalogue
 from training.console import messages
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from pathlib import Path
 from random import Random
 
 from service.errors import CatalogueError
-from training.catalogue_file import FILE_NAME, PART_NAMES, PartName
+from training.catalogues.catalogue_file import FILE_NAME, PART_NAMES, PartName
+from training.catalogues.tables import write_table
 from training.demo.merchants import MERCHANTS, feed_row, merchant_labels
 from training.demo.pictures import photograph
 from training.demo.products import CLASSES, DemoProduct, make_products, true_classes
 from training.demo.types import TYPES
-from training.tables import write_table
 
 SHARES: Mapping[PartName, float] = {"train": 0.6, "test": 0.2, "stream": 0.2}
 WITHOUT_IMAGE = 0.05

@@ -1,0 +1,1 @@
+"""HTTP: routes, what may stand in a request, who may ask, and how a refusal reads."""

@@ -1,0 +1,1 @@
+"""What operators see: metrics, drift, traffic, the label queue's state, logs."""

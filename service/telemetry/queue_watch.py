@@ -1,0 +1,81 @@
+"""Looks at the label queue now and then, for the metrics; a store that is away is seen, and harms nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from service.bundles.bundle import Manifest
+from service.errors import QueueUnavailable
+from service.label_queue.store import LabelQueue
+from service.label_queue.writer import QueueWriter, WriterCounts
+from service.quality.annotator_error import annotator_errors
+from service.quality.cohort_records import answered_cohorts, of_traffic
+from service.quality.live_quality import live_quality
+from service.telemetry.metrics import Metrics
+
+LOOKS_AN_ESTIMATE = 8  # an estimate reads every answer there is
+
+logger = logging.getLogger(__name__)
+
+
+class QueueWatch:
+    """One worker's view of the queue; what the store says is the same for all workers and replicas."""
+
+    def __init__(
+        self,
+        queue: LabelQueue,
+        writer: QueueWriter,
+        metrics: Metrics,
+        *,
+        served: Callable[[], Manifest | None] = lambda: None,
+    ) -> None:
+        self._queue = queue
+        self._served = served
+        self._writer = writer
+        self._metrics = metrics
+        self._before = WriterCounts()
+
+    def look(self, *, now: datetime) -> None:
+        """Ask the writer and the store, and tell the metrics."""
+        counts = self._writer.counts()
+        self._metrics.writer(counts, self._before, n_spilled=self._writer.n_spilled())
+        self._before = counts
+        try:
+            stats = self._queue.stats(now=now)
+        except QueueUnavailable:
+            self._metrics.store(is_up=False)
+            return
+        self._metrics.store(is_up=True)
+        self._metrics.label_queue(stats)
+
+    def estimate(self) -> None:
+        """Estimate how often annotators err, and live quality of the bundle that is served, from all its cohorts."""
+        try:
+            self._metrics.annotators(annotator_errors(self._queue.agreements()))
+        except QueueUnavailable:
+            return  # `look` tells of it
+        manifest = self._served()
+        if manifest is None:
+            return
+        try:
+            cohorts = of_traffic(self._queue.cohorts(manifest.version))
+            answered = answered_cohorts(cohorts, self._queue.answered_questions(manifest.version))
+        except QueueUnavailable:
+            return  # `look` tells of it
+        names = manifest.taxonomy.classes
+        self._metrics.live_quality(names, live_quality(answered, n_classes=len(names)))
+
+    async def follow(self, *, every_seconds: float) -> None:
+        """Look again and again until cancelled, and estimate every few looks."""
+        for n_looks in itertools.count():
+            try:
+                await asyncio.to_thread(self.look, now=datetime.now(UTC))
+                if n_looks % LOOKS_AN_ESTIMATE == 0:
+                    await asyncio.to_thread(self.estimate)
+            except Exception as error:  # noqa: BLE001 - numbers may stop for a while, the service may not
+                logger.warning("label queue not measured", extra={"kind": type(error).__name__})
+            await asyncio.sleep(every_seconds)

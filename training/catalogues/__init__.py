@@ -1,0 +1,1 @@
+"""Catalogues: a shop's tables, checked cell by cell and read as products and labels."""

@@ -1,0 +1,235 @@
+"""Simulated users of a running service, over HTTP like real ones: a backend that classifies, annotators who label.
+
+Their answers come from a catalogue's truth; what is done with them is left to `training.loop.rounds`.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import CatalogueError, WinnowError
+from training.catalogues.catalogue import Catalogue, Labels
+from training.catalogues.catalogue_file import PartName
+
+TIMEOUT_SECONDS = 60.0
+N_CONNECTIONS = 2
+PRODUCTS_A_REQUEST = 32
+TASKS_A_LEASE = 50
+
+
+class ServiceRefused(WinnowError):
+    """The running service answered a simulated annotator with an error, or not at all."""
+
+    status = 502
+    title = "service refused"
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What came of a stretch of requests.
+
+    Parameters
+    ----------
+    positive : (n_products, n_classes), the served yes/no; a product whose request failed has none
+    uncertainty, disagreement : (n_products,), in bits, NaN where the request failed
+    """
+
+    n_sent: int
+    n_failed: int
+    positive: NDArray[np.bool_]
+    uncertainty: NDArray[np.float64]
+    disagreement: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What a round of annotators did."""
+
+    n_answers: int  # unsure among them
+    opened: tuple[str, ...]  # ids of the products
+
+    @property
+    def n_products(self) -> int:
+        """How many they opened."""
+        return len(self.opened)
+
+
+class Client:
+    """A connection that is kept open, for one thread."""
+
+    def __init__(self, url: str) -> None:
+        self._host = urlsplit(url).netloc
+        self._connection: http.client.HTTPConnection | None = None
+
+    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Send one request and return the answer.
+
+        Raises
+        ------
+        ServiceRefused
+            If the answer is no 200, or there is none.
+        """
+        content = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            connection = self._connection = self._connection or http.client.HTTPConnection(
+                self._host, timeout=TIMEOUT_SECONDS
+            )
+            connection.request(method, path, body=content, headers=headers)
+            response = connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise ServiceRefused(f"{method} {path}: no answer ({type(error).__name__})") from error
+        if response.status != http.client.OK:
+            raise ServiceRefused(f"{method} {path}: {response.status} {answer[:300].decode(errors='replace')}")
+        parsed: dict[str, Any] = json.loads(answer)
+        return parsed
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def as_posted(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A catalogue's record as a backend sends it: images in base64, missing values left out."""
+    return {
+        name: base64.b64encode(cell).decode() if isinstance(cell, bytes) else cell
+        for name, cell in record.items()
+        if cell is not None
+    }
+
+
+def send(
+    url: str,
+    records: Sequence[Mapping[str, Any]],
+    *,
+    classes: Sequence[str],
+    report: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Traffic:
+    """Classify all records, in requests of 32 products over two connections.
+
+    Parameters
+    ----------
+    report : told the number of products answered, and of all
+    """
+    starts = range(0, len(records), PRODUCTS_A_REQUEST)
+    requests = [records[start : start + PRODUCTS_A_REQUEST] for start in starts]
+    column = {name: index for index, name in enumerate(classes)}
+    with ThreadPoolExecutor(N_CONNECTIONS) as pool:
+        answers = []
+        for answer in pool.map(lambda request: _classified(url, request, column), requests):
+            answers.append(answer)
+            report(min(len(answers) * PRODUCTS_A_REQUEST, len(records)), len(records))
+    return Traffic(
+        n_sent=len(requests),
+        n_failed=sum(not one.is_answered for one in answers),
+        positive=np.concatenate([one.positive for one in answers]),
+        uncertainty=np.concatenate([one.uncertainty for one in answers]),
+        disagreement=np.concatenate([one.disagreement for one in answers]),
+    )
+
+
+@dataclass(frozen=True)
+class _Answered:
+    is_answered: bool
+    positive: NDArray[np.bool_]
+    uncertainty: NDArray[np.float64]
+    disagreement: NDArray[np.float64]
+
+
+def _classified(url: str, records: Sequence[Mapping[str, Any]], column: Mapping[str, int]) -> _Answered:
+    positive = np.zeros((len(records), len(column)), dtype=np.bool_)
+    unknown = np.full(len(records), np.nan)
+    client = Client(url)
+    try:
+        answer = client.call("POST", "/classify", {"products": [as_posted(record) for record in records]})
+    except ServiceRefused:
+        return _Answered(False, positive, unknown, unknown)
+    finally:
+        client.close()
+    for row, result in enumerate(answer["results"]):
+        positive[row, [column[name] for name in result["positive"]]] = True
+    scores = (np.array([result[name] for result in answer["results"]]) for name in ("uncertainty", "disagreement"))
+    return _Answered(True, positive, *scores)
+
+
+class Annotators:
+    """People who know the truth of some products, and err now and then, always in the same way about one question."""
+
+    def __init__(
+        self, ids: Iterable[str], truth: Labels, *, classes: Sequence[str], error_rate: float, seed: int
+    ) -> None:
+        """Let them know the truth of products by their ids."""
+        wrong = np.random.default_rng(seed).random(truth.shape) < error_rate
+        self._answers = np.where(wrong & (truth >= 0), 1 - truth, truth)
+        self._row = {product_id: row for row, product_id in enumerate(ids)}
+        self._column = {name: index for index, name in enumerate(classes)}
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, part: PartName, *, error_rate: float, seed: int) -> Annotators:
+        """Those who know the truth of a catalogue's part.
+
+        Raises
+        ------
+        CatalogueError
+            If that truth is nowhere.
+        """
+        read = catalogue.read(part)
+        if read.truth is None:
+            raise CatalogueError(f"annotators are simulated by the truth of {part}; name its table in [{part}]")
+        ids = [product.product_id for product in read.products]
+        return cls(ids, read.truth, classes=catalogue.taxonomy.classes, error_rate=error_rate, seed=seed)
+
+    def answers_of(self, ids: Sequence[str]) -> Labels:
+        """What they would answer about all classes of some products, (n_products, n_classes)."""
+        return np.asarray(self._answers[[self._row[one] for one in ids]], dtype=np.int8)
+
+    def label_everything(self, url: str, *, id_field: str, n_annotators: int = 2) -> Labelling:
+        """Lease and label until the queue is empty.
+
+        Raises
+        ------
+        ServiceRefused
+            If the queue does not accept what they send.
+        """
+        names = [f"simulated-{index}" for index in range(n_annotators)]
+        with ThreadPoolExecutor(n_annotators) as pool:
+            done = list(pool.map(lambda name: self._label(Client(url), name, id_field), names))
+        return Labelling(sum(one.n_answers for one in done), tuple(one_id for one in done for one_id in one.opened))
+
+    def _label(self, client: Client, name: str, id_field: str) -> Labelling:
+        n_answers, opened = 0, list[str]()
+        while True:
+            lease = client.call("POST", "/label-queue/lease", {"annotator": name, "limit": TASKS_A_LEASE})
+            if not lease["tasks"]:
+                client.close()
+                return Labelling(n_answers, tuple(opened))
+            labels = [self.labels_of(task, id_field) for task in lease["tasks"]]
+            body = {"annotator": name, "lease_token": lease["lease_token"], "labels": labels}
+            client.call("POST", "/label-queue/labels", body)
+            n_answers += sum(len(label.get("answers", ())) for label in labels)
+            opened += [str(task["product"][id_field]) for task in lease["tasks"]]
+
+    def labels_of(self, task: Mapping[str, Any], id_field: str) -> dict[str, Any]:
+        """What they say about one task, as the label queue takes it."""
+        row = self._row.get(task["product"][id_field])
+        if row is None:
+            return {"task_id": task["task_id"], "skip": "not a product of this stream"}
+        answers = {
+            question["class"]: ("unsure", "no", "yes")[1 + int(self._answers[row, self._column[question["class"]]])]
+            for question in task["questions"]
+        }
+        return {"task_id": task["task_id"], "answers": answers}

@@ -1,0 +1,1 @@
+"""The label-complexity study: how many answers each way of asking needs."""

@@ -1,0 +1,1 @@
+"""Learning from people's answers: a warm start, a judgement by answers kept apart, a promotion."""

@@ -1,0 +1,1 @@
+"""Scoring a catalogue of any size, and the label queue filled from it."""
