@@ -122,6 +122,13 @@ def test_the_page_draws_a_point_a_stretch_and_shows_every_class(course: QualityC
     assert "Sampling self-check: fine" in page
 
 
+def test_the_page_says_what_is_missing_where_nothing_was_answered() -> None:
+    page = quality_page(quality_course([], [], version="new-1", classes=CLASSES))
+
+    assert page.count("Nothing to draw yet") == 2
+    assert 'viewBox="0 0 720 220"' not in page
+
+
 def test_programs_get_json_and_browsers_a_page(client: TestClient) -> None:
     document = client.get("/quality")
     page = client.get("/quality", headers={"accept": "text/html,application/xhtml+xml"})

@@ -15,6 +15,10 @@ from service.quality.quality_course import QualityCourse, Stretch
 
 SMALL, LARGE = (150, 34), (720, 220)  # width and height of a drawing
 MARGIN = 4
+NOTHING_YET = (
+    '<p class="faint">Nothing to draw yet: a cohort of traffic has to be sealed, and people have to '
+    'answer its questions at <a href="/label">/label</a>.</p>'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,16 @@ def quality_page(course: QualityCourse) -> str:
         precision=_in_words(now.macro_precision),
         recall=_in_words(now.macro_recall),
         check=_check(now),
-        macro_precision=Markup(_drawn([one.quality.macro_precision for one in course.stretches], LARGE)),
-        macro_recall=Markup(_drawn([one.quality.macro_recall for one in course.stretches], LARGE)),
+        macro_precision=Markup(_over_time([one.quality.macro_precision for one in course.stretches])),
+        macro_recall=Markup(_over_time([one.quality.macro_recall for one in course.stretches])),
         stretches=Markup("\n".join(map(_stretch_row, course.stretches))),
         classes=Markup("\n".join(_class_row(course, index) for index in range(len(course.classes)))),
     )
     return framed("Winnow: live quality", content)
+
+
+def _over_time(estimates: Sequence[Estimate]) -> str:
+    return _drawn(estimates, LARGE) if estimates else NOTHING_YET
 
 
 def _class_row(course: QualityCourse, index: int) -> str:
