@@ -109,6 +109,6 @@ def example(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def new_version(name: str, now: datetime) -> str:
-    """A name that tells the catalogue and the time."""
+    """A name that tells the catalogue and the time, to the thousandth: small trainings end in the same second."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "catalogue"
-    return f"{slug}-{now:%Y%m%d-%H%M%S}"
+    return f"{slug}-{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
