@@ -178,9 +178,9 @@ def _way(one: Run, way: str) -> Probabilities | None:
     if way == "stacked":
         return one.probabilities
     if way == "mean probability":
-        return np.asarray(one.members.mean(axis=1))
+        return np.asarray(np.nanmean(one.members, axis=1))
     if way == "mean logit":
-        return np.asarray(logit(one.members).mean(axis=1))
+        return np.asarray(np.nanmean(logit(one.members), axis=1))
     return one.members[:, one.names.index(way)] if way in one.names else None
 
 
