@@ -21,20 +21,22 @@ from service.acquisition.scores import score
 from service.batcher import Batcher
 from service.bundles.bundle import Manifest, read_bundle
 from service.cohort_keeper import CohortKeeper
-from service.contracts import Product
 from service.ensemble import Device, Ensemble
 from service.errors import NoBundle, UnreadableImage
-from service.features.encoder import EncodedProduct, Encoder, collate
+from service.features.batch_encoder import BatchEncoder
+from service.features.encoder import Encoder, collate
 from service.features.image import Room, decode_image
 from service.scored import Scored, scored_batch
 from service.telemetry.metrics import Metrics
 from service.telemetry.traffic import N_RECORDS, TrafficWatch
 
 MAX_KEPT_CHARACTERS = 1_000_000  # of an image in base64: a cohort keeps a hundred products in memory until it is sealed
+MANY_PRODUCTS = 8  # from here on, encoding them together costs less than one by one
 QUIET_TURNS = 2  # a request that has arrived begins its work in the turn after next
 
 Pixels = NDArray[np.uint8]
-Posted = tuple[EncodedProduct, Mapping[str, Any]]  # a product as the graph takes it, and as it came
+Record = Mapping[str, Any]
+Pictured = tuple[Record, Pixels | None]  # a product as it waits for labelling, and its decoded image
 
 
 class Served:
@@ -59,9 +61,10 @@ class Served:
         """
         bundle = read_bundle(directory)
         self.manifest: Manifest = bundle.manifest
-        self.encoder = Encoder(bundle.encoding)
+        self._encoder = Encoder(bundle.encoding)
+        self._batch_encoder = BatchEncoder(bundle.manifest.fields, bundle.encoding)
         self.image_size = bundle.encoding.image_size
-        self.batcher: Batcher[Posted, Scored] = Batcher(
+        self.batcher: Batcher[Pictured, Scored] = Batcher(
             self._run,
             max_batch_size=batch_size,
             executor=inference,
@@ -83,11 +86,15 @@ class Served:
             priors=np.asarray(bundle.manifest.priors, dtype=np.float64),
         )
 
-    def _run(self, products: Sequence[Posted]) -> Scored:
+    def _run(self, products: Sequence[Pictured]) -> Scored:
         started = perf_counter()
-        predictions = self._ensemble.predict(collate([encoded for encoded, _ in products]))
+        records = [record for record, _ in products]
+        inputs = self._inputs(records, [image for _, image in products])
+        encoded = perf_counter()
+        self._metrics.batch_stage("encode", encoded - started)
+        predictions = self._ensemble.predict(inputs)
         inferred = perf_counter()
-        self._metrics.batch_stage("infer", inferred - started)
+        self._metrics.batch_stage("infer", inferred - encoded)
         scores = score(
             probabilities=predictions.probabilities,
             member_probabilities=predictions.member_probabilities,
@@ -101,24 +108,30 @@ class Served:
             self._keeper.take(
                 self._for_intake,
                 id_field=self.manifest.fields.id,
-                records=[record for _, record in products],
+                records=records,
                 predictions=predictions,
                 scores=scores,
             )
         batch = scored_batch(
             predictions, scores, thresholds=self._thresholds, classes=self._classes, members=self._members
         )
-        self._traffic.take(batch.seen([record for _, record in products[:N_RECORDS]]))
+        self._traffic.take(batch.seen(records[:N_RECORDS]))
         return Scored(batch, 0, len(products))
+
+    def _inputs(self, records: Sequence[Record], images: Sequence[Pixels | None]) -> Mapping[str, NDArray[Any]]:
+        if len(records) >= MANY_PRODUCTS:
+            return self._batch_encoder.encode(records, images).inputs(np.arange(len(records)))
+        product = self.manifest.fields.product
+        return collate(
+            [self._encoder.encode(product(record), image) for record, image in zip(records, images, strict=True)]
+        )
 
     def publish(self) -> None:
         """Count what was classified since the last time; to be called from the thread that runs the batches."""
         self._traffic.publish()
 
 
-def to_be_kept(
-    records: Sequence[Mapping[str, Any]], image_field: str | None, unreadable: Container[int]
-) -> list[Mapping[str, Any]]:
+def to_be_kept(records: Sequence[Record], image_field: str | None, unreadable: Container[int]) -> list[Record]:
     """The products as they may wait for labelling: without an image that nobody can see, or that is too large to keep.
 
     Parameters
@@ -226,34 +239,23 @@ class Classifier:
         )
         return served.manifest
 
-    async def classify(
-        self, served: Served, products: Sequence[Product], records: Sequence[Mapping[str, Any]]
-    ) -> Classification:
+    async def classify(self, served: Served, records: Sequence[Record], images: Mapping[int, bytes]) -> Classification:
         """Answer some products by one bundle; an image that cannot be decoded counts as missing, and is reported.
 
         Parameters
         ----------
-        records : the products as they came, which is how they wait for labelling
+        records : the products as they came
+        images : files by the position of their product
         """
-        started = perf_counter()
-        images: dict[int, Pixels] = {}
+        pixels: dict[int, Pixels] = {}
         unreadable: dict[int, str] = {}
-        pending = [(index, product.image) for index, product in enumerate(products) if product.image is not None]
-        for start in range(0, len(pending), self._n_decoders):  # no more at once: other requests have images too
-            chunk = pending[start : start + self._n_decoders]
-            decoded = await asyncio.gather(*(self._decode(content, served.image_size) for _, content in chunk))
-            for (index, _), outcome in zip(chunk, decoded, strict=True):
-                if isinstance(outcome, str):
-                    unreadable[index] = outcome
-                else:
-                    images[index] = outcome
-        decoded_at = perf_counter()
-        if pending:
-            self._metrics.stage("decode", decoded_at - started)
+        if images:
+            started = perf_counter()
+            pixels, unreadable = await self._decoded(images, served.image_size)
+            self._metrics.stage("decode", perf_counter() - started)
             records = to_be_kept(records, served.manifest.fields.image, unreadable)
-        encoded = [served.encoder.encode(product, images.get(index)) for index, product in enumerate(products)]
-        self._metrics.stage("encode", perf_counter() - decoded_at)
-        parts = await served.batcher.submit(list(zip(encoded, records, strict=True)))
+        products = [(record, pixels.get(index)) for index, record in enumerate(records)]
+        parts = await served.batcher.submit(products)
         self._metrics.classified(len(products), len(unreadable))
         return Classification(served, parts, unreadable)
 
@@ -271,6 +273,21 @@ class Classifier:
             self._inference.submit(self._keeper.close)
         self._inference.shutdown()
         self._decoders.shutdown(cancel_futures=True)
+
+    async def _decoded(self, images: Mapping[int, bytes], size: int) -> tuple[dict[int, Pixels], dict[int, str]]:
+        """The images as pixels, and the reason for each that cannot be decoded, by position."""
+        pixels: dict[int, Pixels] = {}
+        unreadable: dict[int, str] = {}
+        pending = list(images.items())
+        for start in range(0, len(pending), self._n_decoders):  # no more at once: other requests have images too
+            chunk = pending[start : start + self._n_decoders]
+            decoded = await asyncio.gather(*(self._decode(content, size) for _, content in chunk))
+            for (index, _), outcome in zip(chunk, decoded, strict=True):
+                if isinstance(outcome, str):
+                    unreadable[index] = outcome
+                else:
+                    pixels[index] = outcome
+        return pixels, unreadable
 
     async def _decode(self, content: bytes, size: int) -> Pixels | str:
         loop = asyncio.get_running_loop()

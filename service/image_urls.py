@@ -5,11 +5,11 @@ Whether a URL may be followed, and how, is left to `service.image_fetch`; a fail
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from service.api.product_reader import PostedProduct
+from service.api.product_reader import Posted
 from service.contracts import FieldSpec
 from service.image_fetch import ImageFetcher, Outcome
 
@@ -26,14 +26,14 @@ WHY: Mapping[Outcome, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Posted products with the images that could be fetched.
+    """The images of one request's products, by position, with those that could be fetched.
 
     Parameters
     ----------
     missing : position of each product whose image could not be fetched, with the reason
     """
 
-    posted: Sequence[PostedProduct]
+    images: Mapping[int, bytes]
     missing: Mapping[int, str]
 
 
@@ -55,20 +55,15 @@ class ImageUrls:
         return name if self._fetcher.is_on and fields.image and name not in fields.columns else None
 
     @asynccontextmanager
-    async def filled(self, posted: Sequence[PostedProduct]) -> AsyncIterator[Filled]:
+    async def filled(self, posted: Posted) -> AsyncIterator[Filled]:
         """Fetch what is given by URL; the images are accounted for until the block ends."""
-        wanted = {index: entry.image_url for index, entry in enumerate(posted) if entry.image_url is not None}
-        if not wanted:
-            yield Filled(posted, {})
-            return
-        filled = list(posted)
+        images = dict(posted.images)
         missing: dict[int, str] = {}
-        async with self._fetcher.fetched(list(wanted.values())) as fetches:
-            for index, fetch in zip(wanted, fetches, strict=True):
+        async with self._fetcher.fetched(list(posted.image_urls.values())) as fetches:
+            for index, fetch in zip(posted.image_urls, fetches, strict=True):
                 self._on_fetch(fetch.outcome)
-                if fetch.outcome == "fetched":
-                    product = replace(posted[index].product, image=fetch.content)
-                    filled[index] = replace(posted[index], product=product)
+                if fetch.content is not None:
+                    images[index] = fetch.content
                 else:
                     missing[index] = f"the URL {WHY[fetch.outcome]}"
-            yield Filled(filled, missing)
+            yield Filled(images, missing)

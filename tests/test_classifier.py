@@ -6,16 +6,16 @@ import asyncio
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from service.classifier import MAX_KEPT_CHARACTERS, Classification, Classifier, to_be_kept
-from service.contracts import Product
+from service.classifier import MAX_KEPT_CHARACTERS, Classification, Classifier, Served, to_be_kept
 from service.errors import NoBundle
 from service.telemetry.metrics import Metrics
-from tests.tiny_bundle import EXAMPLE, FIELDS, write_tiny_bundle
+from tests.tiny_bundle import EXAMPLE, write_tiny_bundle
 
 
 def picture(colour: str) -> bytes:
@@ -24,8 +24,11 @@ def picture(colour: str) -> bytes:
     return buffer.getvalue()
 
 
-def product(product_id: str, *, title: str = "boots", image: bytes | None = None) -> Product:
-    return FIELDS.product({**EXAMPLE, "product_id": product_id, "title": title}, image=image)
+Pictured = tuple[dict[str, Any], bytes | None]
+
+
+def product(product_id: str, *, title: str = "boots", image: bytes | None = None) -> Pictured:
+    return {**EXAMPLE, "product_id": product_id, "title": title}, image
 
 
 def probabilities(classification: Classification) -> list[list[float]]:
@@ -40,8 +43,9 @@ def classifier(tiny_bundle: Path) -> Iterator[Classifier]:
     made.close()
 
 
-async def classify(classifier: Classifier, request: list[Product]) -> Classification:
-    return await classifier.classify(classifier.served, request, [{}] * len(request))
+async def classify(classifier: Classifier, request: list[Pictured], served: Served | None = None) -> Classification:
+    images = {index: image for index, (_, image) in enumerate(request) if image is not None}
+    return await classifier.classify(served or classifier.served, [record for record, _ in request], images)
 
 
 def test_requests_at_once_are_answered_as_if_each_were_alone(classifier: Classifier) -> None:
@@ -72,7 +76,7 @@ def test_a_request_is_answered_by_the_bundle_it_began_with(classifier: Classifie
 
     async def swap_meanwhile() -> tuple[Classification, Classification]:
         begun = classifier.served
-        running = asyncio.create_task(classifier.classify(begun, request, [{}] * len(request)))
+        running = asyncio.create_task(classify(classifier, request, begun))
         await asyncio.to_thread(classifier.load, tmp_path / "next")
         return await running, await classify(classifier, request)
 

@@ -153,7 +153,7 @@ def test_the_documented_fields_are_those_that_are_read() -> None:
 
     read = ProductReader(FIELDS, max_products=3).read(json.dumps({"products": [EXAMPLE]}).encode())
 
-    assert read[0].record == EXAMPLE
+    assert read.records == [EXAMPLE]
     assert tuple(product["properties"]) == FIELDS.columns
     assert product["required"] == [FIELDS.id]
 

@@ -9,7 +9,17 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.features.text import FIELD_BREAK, UNKNOWN, TextEncoder, TextEncoding, grams, words
+from service.features.text import (
+    BREAK,
+    FIELD_BREAK,
+    MAX_CHARACTERS,
+    UNKNOWN,
+    TextEncoder,
+    TextEncoding,
+    grams,
+    words,
+    words_and_breaks,
+)
 
 NAMES = ("red", "shoe", "red shoe", "shoe red", "sale", "#<re", "#oes>", "#hoes", "été")
 ENCODING = TextEncoding(
@@ -49,3 +59,16 @@ def test_ids_are_those_of_the_words_their_parts_and_their_pairs(products: list[l
 @given(st.text(alphabet=st.characters(max_codepoint=0x24F), max_size=30))
 def test_plain_characters_are_split_as_all_others(text: str) -> None:
     assert words(text) == words(unicodedata.normalize("NFKC", text))
+
+
+@given(st.lists(st.text(max_size=20) | st.text(alphabet=st.characters(max_codepoint=0x7F), max_size=30), max_size=5))
+def test_many_texts_have_the_words_of_each(texts: list[str]) -> None:
+    expected = [word for text in texts for word in (BREAK, *words(text))]
+
+    assert words_and_breaks(texts) == expected
+
+
+def test_of_many_texts_none_is_read_beyond_its_limit() -> None:
+    long = "ab " * MAX_CHARACTERS
+
+    assert words_and_breaks([long, "é" + long]) == [BREAK, *words(long), BREAK, *words("é" + long)]

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.guards import whole_body
 from service.api.problems import winnow_problem
-from service.api.product_reader import PostedProduct, ProductReader
+from service.api.product_reader import Posted, ProductReader
 from service.classifier import Classification, Classifier, Served
 from service.errors import RequestRefused, WinnowError
 from service.image_urls import ImageUrls
@@ -64,26 +64,20 @@ class ClassifyApi:
         }
         return to_json(answer)
 
-    async def _classified(
-        self, served: Served, posted: Sequence[PostedProduct]
-    ) -> tuple[Classification, Mapping[int, str]]:
+    async def _classified(self, served: Served, posted: Posted) -> tuple[Classification, Mapping[int, str]]:
         """What is said of the products, and what is wrong with the images of some, by position."""
-        records = [entry.record for entry in posted]
-        if all(entry.image_url is None for entry in posted):
-            classification = await self._classifier.classify(served, [entry.product for entry in posted], records)
+        if not posted.image_urls:
+            classification = await self._classifier.classify(served, posted.records, posted.images)
             return classification, classification.unreadable
         async with self._images.filled(posted) as filled:
-            products = [entry.product for entry in filled.posted]
-            classification = await self._classifier.classify(served, products, records)
+            classification = await self._classifier.classify(served, posted.records, filled.images)
         return classification, {**filled.missing, **classification.unreadable}
 
-    def _warnings(
-        self, posted: Sequence[PostedProduct], faults: Mapping[int, str], served: Served
-    ) -> dict[int, dict[str, Any]]:
+    def _warnings(self, posted: Posted, faults: Mapping[int, str], served: Served) -> dict[int, dict[str, Any]]:
         fields = served.manifest.fields
         by_url = self._images.column(fields)
         return {
-            index: {"field": fields.image if posted[index].image_url is None else by_url, "detail": detail}
+            index: {"field": by_url if index in posted.image_urls else fields.image, "detail": detail}
             for index, detail in faults.items()
         }
 
@@ -140,16 +134,17 @@ def requested_details(parameters: Sequence[tuple[str, str]]) -> frozenset[str]:
 
 
 def results(
-    posted: Sequence[PostedProduct],
+    posted: Posted,
     classification: Classification,
     details: frozenset[str],
     warnings: Mapping[int, dict[str, Any]],
 ) -> Iterator[dict[str, Any]]:
     """One result a product, in the order in which they came, with what is to be said of its image."""
+    id_field = classification.served.manifest.fields.id
     start = 0
     for part in classification.parts:
         for index, said in enumerate(part.answers, start):
-            answer = {"product_id": posted[index].product.product_id, **said}
+            answer = {"product_id": posted.records[index][id_field], **said}
             if index in warnings:
                 answer["warnings"] = [warnings[index]]
             if details:

@@ -90,17 +90,26 @@ def collate(products: Sequence[EncodedProduct]) -> dict[str, NDArray[Any]]:
     image_rows : (n_images,), int64: which row of the batch each image belongs to; n for the black one
     present : (n, 4), float32, 1 where the product has the modality, in the order of `MODALITIES`
     """
-    rows = [row for row, product in enumerate(products) if product.image is not None]
+    images, image_rows = images_of([product.image for product in products])
     return {
         "token_ids": _padded([product.token_ids for product in products], np.int64),
         "bag_ids": _padded([product.bag_ids for product in products], np.int64),
         "bag_values": _padded([product.bag_values for product in products], np.float32),
         "category_ids": _padded([product.category_ids for product in products], np.int64),
         "numbers": np.stack([product.numbers for product in products]),
-        "images": np.stack([image for product in products if (image := product.image) is not None] or [_black()]),
-        "image_rows": np.asarray(rows or [len(products)], dtype=np.int64),
+        "images": images,
+        "image_rows": image_rows,
         "present": np.asarray([product.present for product in products], dtype=np.float32).reshape(-1, len(MODALITIES)),
     }
+
+
+def images_of(
+    images: Sequence[NDArray[np.uint8] | None],
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The pictures that there are and the rows of their products, as `collate` says."""
+    rows = [row for row, image in enumerate(images) if image is not None]
+    pictures = np.stack([image for image in images if image is not None] or [_black()])
+    return pictures, np.asarray(rows or [len(images)], dtype=np.int64)
 
 
 def _padded(rows: Sequence[Sequence[float]], dtype: type[np.generic]) -> NDArray[Any]:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from service.telemetry.drift import Kind
 
 Outcome = Literal["ok", "refused", "failed"]
-RequestStage = Literal["decode", "encode"]
-BatchStage = Literal["wait", "infer", "score"]
+RequestStage = Literal["decode"]
+BatchStage = Literal["wait", "encode", "infer", "score"]
 CohortOutcome = Literal["sealed", "dropped", "failed"]
 SwapOutcome = Literal["swapped", "refused", "fell_back"]
 TaskOutcome = Literal["written", "spilled", "dropped", "refused"]
@@ -91,7 +91,7 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         self._stage_seconds = Histogram(
-            "winnow_stage_seconds", "Time in one stage: decode and encode a request, wait, infer and score a batch",
+            "winnow_stage_seconds", "Time in one stage: decode a request's images; wait, encode, infer, score a batch",
             ["stage"], buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
         self._stages = {
