@@ -6,7 +6,7 @@ For simulations only; cohorts, weights and estimates are the service's own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import NormalDist
 from typing import Any
@@ -18,6 +18,7 @@ from service.acquisition.cohort import Batch, Cohort, SealedCohort, SealReason
 from service.acquisition.sampling import fingerprint
 from service.acquisition.scores import ScoreMeans, Scores, cubed, prospect, question_weights, score
 from service.quality.answered_cohort import AnsweredCohort, AskedQuestions, Outcome
+from service.quality.second_opinion import SURPRISING
 
 Float = NDArray[np.float64]
 
@@ -136,10 +137,37 @@ def answer(sealed: SealedCohort, traffic: Traffic, *, n_completed: int | None = 
     return arrange(sealed, outcome)
 
 
+def answer_by_people(
+    sealed: SealedCohort, traffic: Traffic, *, wrong: float, rng: np.random.Generator, second_opinions: bool = True
+) -> AnsweredCohort:
+    """Let annotators answer all of it who err on their own in a share of their answers, and ask surprising ones again.
+
+    Parameters
+    ----------
+    wrong : share of their answers that are
+    """
+    flawless = answer(sealed, traffic)
+    asked = flawless.asked
+    truth = asked.outcomes == Outcome.YES
+    first, second = truth ^ (rng.random((2, len(truth))) < wrong)
+    surprising = np.where(first, asked.probabilities, 1.0 - asked.probabilities) < SURPRISING
+    again = surprising & second_opinions
+    n_yes = first.astype(np.int64) + (again & second)
+    n_no = 1 + again.astype(np.int64) - n_yes
+    outcomes = np.where(n_yes > n_no, Outcome.YES, np.where(n_no > n_yes, Outcome.NO, Outcome.UNSURE))
+    counted = {"outcomes": outcomes, "n_yes": n_yes, "n_no": n_no}
+    columns = {name: column.astype(np.int64) for name, column in counted.items()}
+    return replace(flawless, asked=replace(asked, **columns))
+
+
 def arrange(sealed: SealedCohort, outcome: Callable[[int, int, int], Outcome]) -> AnsweredCohort:
     """Columns of a cohort's questions, with an outcome for each (rank, product index, class index)."""
     rows = [(rank, product, question) for rank, product in enumerate(sealed.products) for question in product.questions]
     totals = sealed.totals
+    outcomes = np.array(
+        [outcome(rank, product.record["id"], int(question.class_name)) for rank, product, question in rows],
+        dtype=np.int64,
+    )
     return AnsweredCohort(
         n_products=totals.n_products,
         threshold=sealed.threshold,
@@ -153,8 +181,8 @@ def arrange(sealed: SealedCohort, outcome: Callable[[int, int, int], Outcome]) -
             inclusion_probabilities=np.array([question.inclusion_probability for _, _, question in rows]),
             probabilities=np.array([question.probability for _, _, question in rows]),
             positive=np.array([question.positive for _, _, question in rows]),
-            outcomes=np.array(
-                [outcome(rank, product.record["id"], int(question.class_name)) for rank, product, question in rows]
-            ),
+            outcomes=outcomes,
+            n_yes=(outcomes == Outcome.YES).astype(np.int64),
+            n_no=(outcomes == Outcome.NO).astype(np.int64),
         ),
     )

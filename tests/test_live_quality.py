@@ -203,6 +203,8 @@ def _stored(
                     inclusion=question.inclusion,
                     verdict=verdict(task, question),
                     labelled_at=NOON,
+                    n_yes=int(verdict(task, question) in {"yes", "conflict"}),
+                    n_no=int(verdict(task, question) in {"no", "conflict"}),
                 )
                 for question in task.questions
             ),

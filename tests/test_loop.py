@@ -51,7 +51,8 @@ def test_a_loop_serves_labels_retrains_and_reports(tmp_path: Path) -> None:
     assert tuple(seen) == report.rounds
     for one in report.rounds[1:]:
         assert (one.requests_sent, one.requests_failed) == (1, 0)
-        assert (one.products_opened, one.answers) == (10, 20)
+        n_again = one.products_opened - 10  # for a second opinion on an answer that surprised
+        assert 0 <= n_again <= one.answers - 20 <= 4
         assert one.verdict is not None
         assert one.promoted == one.verdict.promote
     served = [one.served for one in report.rounds]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.quality.macro_recall import mean_recall
+from service.quality.macro_recall import ClassTotals, mean_recall
 
 
 @given(st.integers(0, 2**32), st.integers(1, 10))
@@ -17,11 +17,13 @@ def test_where_all_is_known_it_is_the_plain_mean(seed: int, n_classes: int) -> N
     true_positives = np.floor(positives * rng.random(n_classes))
 
     mean = mean_recall(
-        true_positives=true_positives,
-        positives=positives,
-        positives_variances=np.zeros(n_classes),
-        served=100.0 * rng.random(n_classes),
-        missed=100.0 * rng.random(n_classes),
+        ClassTotals(
+            true_positives=true_positives,
+            positives=positives,
+            positives_variances=np.zeros(n_classes),
+            served=100.0 * rng.random(n_classes),
+            missed=100.0 * rng.random(n_classes),
+        )
     )
 
     assert mean == pytest.approx((true_positives / positives).mean())
@@ -34,11 +36,13 @@ def test_it_is_a_rate_whatever_the_estimates(seed: int, n_classes: int) -> None:
     positives[0] = 1.0
 
     mean = mean_recall(
-        true_positives=found,
-        positives=positives,
-        positives_variances=rng.exponential(100.0, n_classes),
-        served=np.maximum(served, 0.0),
-        missed=np.maximum(missed, 0.0),
+        ClassTotals(
+            true_positives=found,
+            positives=positives,
+            positives_variances=rng.exponential(100.0, n_classes),
+            served=np.maximum(served, 0.0),
+            missed=np.maximum(missed, 0.0),
+        )
     )
 
     assert 0.0 <= mean <= 1.0
@@ -53,11 +57,13 @@ def test_rare_heavy_misses_do_not_bias_it(expected_missed: float) -> None:
     found = np.full(n_classes, 40.0)
 
     mean = mean_recall(
-        true_positives=found,
-        positives=found + missed,
-        positives_variances=np.full(n_classes, 900.0),
-        served=found,
-        missed=np.full(n_classes, expected_missed),
+        ClassTotals(
+            true_positives=found,
+            positives=found + missed,
+            positives_variances=np.full(n_classes, 900.0),
+            served=found,
+            missed=np.full(n_classes, expected_missed),
+        )
     )
 
     plain = (found / (found + missed)).mean()

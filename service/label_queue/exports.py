@@ -14,7 +14,9 @@ from service.label_queue.rows import LabelledClass, LabelledProduct, SampledQues
 from service.label_queue.schema import cohort, cohort_task, label_task, product, question
 
 ROWS_AT_ONCE = 1_000  # all rows of a queue at once take three times the memory of what is made of them
-Verdicts = Mapping[tuple[str, str], tuple[Verdict, datetime]]  # (task id, class) -> verdict, time of its newest answer
+Said = tuple[Verdict | None, datetime | None, int, int]  # verdict, time of its newest answer, who say yes, who say no
+Verdicts = Mapping[tuple[str, str], Said]  # by task id and class
+NOTHING_SAID: Said = (None, None, 0, 0)
 
 N_PRODUCTS_AT_ONCE = 200  # records hold images: this bounds the memory
 
@@ -79,8 +81,9 @@ def sampled_tasks(connection: Connection, bundle_version: str | None) -> list[Sa
 
 def _verdicts(connection: Connection) -> Verdicts:
     verdict = statements.verdicts()
-    rows = connection.execute(select(verdict.c.task_id, verdict.c.class_name, verdict.c.verdict, verdict.c.labelled_at))
-    return {(row.task_id, row.class_name): (row.verdict, row.labelled_at) for row in rows}
+    columns = ("task_id", "class_name", "verdict", "labelled_at", "n_yes", "n_no")
+    rows = connection.execute(select(*(verdict.c[column] for column in columns)))
+    return {(row.task_id, row.class_name): (row.verdict, row.labelled_at, row.n_yes, row.n_no) for row in rows}
 
 
 def _records(connection: Connection, task_ids: list[str]) -> list[Any]:
@@ -103,7 +106,7 @@ def _same(left: Any, right: Any, *columns: str) -> Any:
 
 def _sampled_task(rows: list[Any], verdicts: Verdicts) -> SampledTask:
     first = rows[0]
-    settled = [verdicts.get((row["task_id"], row["class_name"]), (None, None)) for row in rows]
+    settled = [verdicts.get((row["task_id"], row["class_name"]), NOTHING_SAID) for row in rows]
     return SampledTask(
         cohort_id=first["cohort_id"],
         task_id=first["task_id"],
@@ -119,7 +122,9 @@ def _sampled_task(rows: list[Any], verdicts: Verdicts) -> SampledTask:
                 inclusion=row["inclusion"],
                 verdict=verdict,
                 labelled_at=labelled_at,
+                n_yes=n_yes,
+                n_no=n_no,
             )
-            for row, (verdict, labelled_at) in zip(rows, settled, strict=True)
+            for row, (verdict, labelled_at, n_yes, n_no) in zip(rows, settled, strict=True)
         ),
     )

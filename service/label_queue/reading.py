@@ -85,16 +85,15 @@ def _is_lapsed(now: datetime) -> ColumnElement[bool]:
 
 
 def _agreement(connection: Connection) -> tuple[int, int, int]:
-    """Of the pairs that several know an answer to: those on which all agree, those that tie, and all."""
-    verdict = statements.verdicts(statements.second_opinions())
+    """Of the pairs that several know an answer to: those on which all agree and all, unless surprise led to asking
+    again; and those that tie, of all."""
+    tied = statements.verdicts(statements.second_opinions())
+    n_tied = connection.execute(select(func.count()).where(tied.c.verdict == "conflict")).scalar_one()
+    verdict = statements.verdicts(statements.asked_regardless())
     unanimous = or_(verdict.c.n_yes == 0, verdict.c.n_no == 0)
-    sums = select(
-        func.sum(case((unanimous, 1), else_=0)),
-        func.sum(case((verdict.c.verdict == "conflict", 1), else_=0)),
-        func.count(),
-    ).where(verdict.c.n_yes + verdict.c.n_no > 1)
-    agreed, tied, n_several = connection.execute(sums).one()
-    return agreed or 0, tied or 0, n_several
+    sums = select(func.sum(case((unanimous, 1), else_=0)), func.count()).where(verdict.c.n_yes + verdict.c.n_no > 1)
+    agreed, n_several = connection.execute(sums).one()
+    return agreed or 0, n_tied, n_several
 
 
 def _counts_by_state(connection: Connection, *, now: datetime) -> dict[str, int]:

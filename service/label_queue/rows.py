@@ -172,6 +172,8 @@ class SampledQuestion:
     inclusion: float
     verdict: Verdict | None
     labelled_at: datetime | None
+    n_yes: int  # annotators who say so
+    n_no: int
 
 
 @dataclass(frozen=True, slots=True)

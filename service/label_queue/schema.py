@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
 )
 
 metadata = MetaData(
@@ -97,11 +98,13 @@ label_task = Table(
     Column("withdrawal", String(20)),  # why: skipped, deleted, expired
     Column("lease_token", String(64), index=True),
     Column("lease_expires_at", UtcDateTime),
+    Column("doubted", Boolean, nullable=False, server_default=false()),  # an answer surprised: to be asked again
     CheckConstraint("state IN ('open', 'completed', 'withdrawn')", name="state"),
     CheckConstraint("(state = 'withdrawn') = (withdrawal IS NOT NULL)", name="withdrawal"),
 )
 Index("ix_label_task_queue", label_task.c.state, label_task.c.priority.desc(), label_task.c.id)
-Index("ix_label_task_priority", label_task.c.priority.desc(), label_task.c.id)  # of all states: second opinions
+Index("ix_label_task_priority", label_task.c.priority.desc(), label_task.c.id)  # of all states: overlapping leases
+Index("ix_label_task_doubted", label_task.c.doubted, label_task.c.priority.desc(), label_task.c.id)
 
 product = Table(  # apart from the task, because it is large and may have to go before the labels do
     "product",

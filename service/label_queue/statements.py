@@ -11,6 +11,7 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.label_queue.schema import cohort, label, label_task, product, question, skip
+from service.quality.second_opinion import SURPRISING
 
 
 def is_free(now: datetime) -> ColumnElement[bool]:
@@ -23,10 +24,29 @@ def is_unanswered() -> ColumnElement[bool]:
     return ~exists().where(label.c.task_id == question.c.task_id, label.c.class_name == question.c.class_name)
 
 
+def is_doubted(*, by_other_than: str | None = None) -> ColumnElement[bool]:
+    """One annotator alone has answered the question, and the answer surprises: the model gives it little chance."""
+    answered = label.alias()
+    same = and_(answered.c.task_id == question.c.task_id, answered.c.class_name == question.c.class_name)
+    n_answered = select(func.count(distinct(answered.c.annotator))).where(same).correlate(question).scalar_subquery()
+    newest = select(func.max(answered.c.id)).where(same).correlate(question).scalar_subquery()
+    surprising = or_(
+        and_(label.c.answer == "yes", question.c.probability < SURPRISING),
+        and_(label.c.answer == "no", question.c.probability > 1.0 - SURPRISING),
+    )
+    says_so = exists().where(label.c.id == newest, surprising)
+    if by_other_than is not None:
+        says_so = exists().where(label.c.id == newest, surprising, label.c.annotator != by_other_than)
+    return and_(n_answered == 1, says_so)
+
+
 def is_wanted(*, annotator: str, overlap: int) -> ColumnElement[bool]:
-    """Fewer than `overlap` annotators have answered the question, and this one is not among them."""
+    """Fewer than `overlap` annotators have answered the question, and this one is not among them.
+
+    An answer that surprises wants a second opinion in any case.
+    """
     if overlap == 1:
-        return is_unanswered()
+        return or_(is_unanswered(), is_doubted(by_other_than=annotator))
     same = and_(label.c.task_id == question.c.task_id, label.c.class_name == question.c.class_name)
     n_answered = select(func.count(distinct(label.c.annotator))).where(same).correlate(question).scalar_subquery()
     return and_(n_answered < overlap, ~exists().where(same, label.c.annotator == annotator))
@@ -37,18 +57,39 @@ def has_question(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists().where(question.c.task_id == label_task.c.id, condition)
 
 
+def leasing_doubted(*, annotator: str, n_tasks: int, now: datetime, granted: Mapping[str, Any]) -> Any:
+    """One statement that leases completed tasks with an answer of somebody else that surprised."""
+    candidates = (
+        select(label_task.c.id)
+        .where(is_free(now), label_task.c.doubted, label_task.c.state == "completed")
+        .where(*_another_opinion(annotator, is_doubted(by_other_than=annotator)))
+    )
+    return _leasing_best(candidates, n_tasks=n_tasks, granted=granted)
+
+
 def leasing(*, annotator: str, n_tasks: int, overlap: int, now: datetime, granted: Mapping[str, Any]) -> Any:
     """One statement that leases the best free tasks: two annotators cannot both win, and nobody has to clean up."""
     candidates = select(label_task.c.id).where(is_free(now))
     if overlap == 1:
         candidates = candidates.where(label_task.c.state == "open")
     else:
+        wanted = is_wanted(annotator=annotator, overlap=overlap)
         candidates = candidates.where(
-            label_task.c.state.in_(("open", "completed")),
-            has_question(is_wanted(annotator=annotator, overlap=overlap)),
-            exists().where(product.c.task_id == label_task.c.id),
-            ~exists().where(skip.c.task_id == label_task.c.id, skip.c.annotator == annotator),
+            label_task.c.state.in_(("open", "completed")), *_another_opinion(annotator, wanted)
         )
+    return _leasing_best(candidates, n_tasks=n_tasks, granted=granted)
+
+
+def _another_opinion(annotator: str, wanted: ColumnElement[bool]) -> tuple[ColumnElement[bool], ...]:
+    """The annotator can still say something: the product is kept, a question is wanted, and they did not pass it by."""
+    return (
+        has_question(wanted),
+        exists().where(product.c.task_id == label_task.c.id),
+        ~exists().where(skip.c.task_id == label_task.c.id, skip.c.annotator == annotator),
+    )
+
+
+def _leasing_best(candidates: Select[Any], *, n_tasks: int, granted: Mapping[str, Any]) -> Any:
     best = (
         candidates.order_by(label_task.c.priority.desc(), label_task.c.id)
         .limit(n_tasks)
@@ -66,6 +107,7 @@ def settling(task_ids: Sequence[str], *, now: datetime, revive: Sequence[str]) -
     """
     unanswered = select(question.c.task_id).where(question.c.task_id.in_(task_ids), is_unanswered())
     is_open = label_task.c.id.in_(unanswered)
+    doubted = select(question.c.task_id).where(question.c.task_id.in_(task_ids), is_doubted())
     return (
         sql_update(label_task)
         .where(
@@ -76,6 +118,7 @@ def settling(task_ids: Sequence[str], *, now: datetime, revive: Sequence[str]) -
             state=case((is_open, "open"), else_="completed"),
             opened_at=case((and_(label_task.c.state != "open", is_open), now), else_=label_task.c.opened_at),
             withdrawal=None,
+            doubted=label_task.c.id.in_(doubted),
         )
     )
 
@@ -130,9 +173,18 @@ def verdicts(pairs: Subquery | None = None) -> Subquery:
     )
 
 
+def asked_regardless() -> Subquery:
+    """The pairs that several annotators answered, but for plain questions: there a second opinion may have been asked
+    because the first answer was likely wrong, so that contradictions say too much."""
+    pairs = second_opinions()
+    same = and_(question.c.task_id == pairs.c.task_id, question.c.class_name == pairs.c.class_name)
+    plain = or_(question.c.probability < SURPRISING, question.c.probability > 1.0 - SURPRISING)
+    return select(pairs).where(~exists().where(same, plain)).subquery("regardless")
+
+
 def agreements() -> Select[Any]:
     """For every two annotators who know an answer to the same questions: how many, and to how many the same."""
-    known = standing_answers(second_opinions())
+    known = standing_answers(asked_regardless())
     first, second = known.alias("first"), known.alias("second")
     same_question = and_(first.c.task_id == second.c.task_id, first.c.class_name == second.c.class_name)
     pairs = first.join(second, and_(same_question, first.c.annotator < second.c.annotator))

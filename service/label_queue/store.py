@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, Update, delete, exists, insert, select, update
 
@@ -68,7 +69,7 @@ class LabelQueue:
             return enqueuing.enqueue(connection, cohorts, now=now, is_postgresql=self.database.is_postgresql)
 
     def lease(self, *, annotator: str, n_tasks: int, now: datetime, overlap: int = 1) -> Lease:
-        """Grant the best free tasks to an annotator.
+        """Grant the best free tasks to an annotator: first those with a surprising answer of somebody else.
 
         Parameters
         ----------
@@ -76,9 +77,11 @@ class LabelQueue:
         """
         token, expires_at = secrets.token_urlsafe(24), now + self._lease_time
         granted = {"lease_token": token, "lease_expires_at": expires_at}
-        leasing = statements.leasing(annotator=annotator, n_tasks=n_tasks, overlap=overlap, now=now, granted=granted)
+        how: dict[str, Any] = {"annotator": annotator, "now": now, "granted": granted}
         with self._write() as connection:
-            task_ids = connection.execute(leasing).scalars().all()
+            doubted = connection.execute(statements.leasing_doubted(n_tasks=n_tasks, **how)).scalars().all()
+            leasing = statements.leasing(n_tasks=n_tasks - len(doubted), overlap=overlap, **how)
+            task_ids = [*doubted, *connection.execute(leasing).scalars().all()]
             if task_ids:
                 self._remember_annotator(connection, annotator, now)
                 row = {"token": token, "annotator": annotator, "granted_at": now, "overlap": overlap}

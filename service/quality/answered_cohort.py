@@ -20,7 +20,7 @@ ALARM = 4.0  # standard errors
 
 
 class Outcome(IntEnum):
-    """What became of a question; only OPEN is a gap. A skipped or withdrawn task's questions are UNSURE."""
+    """What became of a question; only OPEN is a gap. A tie and a skipped or withdrawn task's questions are UNSURE."""
 
     NO = 0
     YES = 1
@@ -40,6 +40,7 @@ class AskedQuestions:
     probabilities : the model's, in [0, 1]
     positive : the served yes/no
     outcomes : values of `Outcome`
+    n_yes, n_no : annotators who gave each answer
     """
 
     priorities: Float
@@ -49,6 +50,8 @@ class AskedQuestions:
     probabilities: Float
     positive: NDArray[np.bool_]
     outcomes: NDArray[np.int64]
+    n_yes: NDArray[np.int64]
+    n_no: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

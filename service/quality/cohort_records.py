@@ -126,6 +126,8 @@ def exported_questions(cohorts: Sequence[StoredCohort], tasks: Iterable[SampledT
                     "probability": question.probability,
                     "positive": question.positive,
                     "answer": question.verdict or ("unsure" if task.withdrawn else None),
+                    "n_yes": question.n_yes,
+                    "n_no": question.n_no,
                 }
 
 
@@ -151,6 +153,8 @@ def _asked(tasks: Sequence[SampledTask], classes: Sequence[str]) -> AskedQuestio
         probabilities=np.array([question.probability for _, question in rows], dtype=np.float64),
         positive=np.array([question.positive for _, question in rows], dtype=np.bool_),
         outcomes=np.array([_outcome(task, question) for task, question in rows], dtype=np.int64),
+        n_yes=np.array([question.n_yes for _, question in rows], dtype=np.int64),
+        n_no=np.array([question.n_no for _, question in rows], dtype=np.int64),
     )
 
 

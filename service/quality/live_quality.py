@@ -12,16 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.quality.answered_cohort import (
-    AnsweredCohort,
-    Outcome,
-    SelfCheck,
-    importance_weights,
-    is_far_enough,
-    self_check,
-)
+from service.quality.answered_cohort import AnsweredCohort, SelfCheck, is_far_enough, self_check
 from service.quality.gamma_interval import gamma_interval
-from service.quality.macro_recall import mean_recall
+from service.quality.macro_recall import ClassTotals, mean_recall, recall_interval
+from service.quality.weighed_answers import ClassSums, TrafficSums, WeighedAnswers, summed, weigh
 
 Float = NDArray[np.float64]
 
@@ -63,7 +57,12 @@ class ClassQuality:
 
 @dataclass(frozen=True, slots=True)
 class LiveQuality:
-    """Live quality of one bundle: per class, and the plain mean over classes."""
+    """Live quality of one bundle: per class, and the plain mean over classes.
+
+    Parameters
+    ----------
+    annotator_error : share of wrong answers to plain questions that second opinions tell of; 0 without any
+    """
 
     n_products: int
     n_answers: int
@@ -71,27 +70,7 @@ class LiveQuality:
     macro_precision: Estimate
     macro_recall: Estimate
     self_check: SelfCheck
-
-
-@dataclass(frozen=True, slots=True)
-class _Weighed:
-    """Questions that count, of all cohorts; `weights` is W, how many questions each stands for."""
-
-    class_indices: NDArray[np.int64]
-    weights: Float
-    probabilities: Float
-    positive: NDArray[np.bool_]
-    outcomes: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    """Sums over all products of the cohorts that count, (n_classes,)."""
-
-    n_products: int
-    probability: Float
-    positive: Float
-    probability_of_positive: Float
+    annotator_error: float
 
 
 def live_quality(cohorts: Sequence[AnsweredCohort], *, n_classes: int) -> LiveQuality:
@@ -100,65 +79,27 @@ def live_quality(cohorts: Sequence[AnsweredCohort], *, n_classes: int) -> LiveQu
     Cohorts that are not far enough are left out, with their totals.
     """
     counting = [cohort for cohort in cohorts if is_far_enough(cohort)]
-    weighed = _weighed(counting)
-    sums = _summed(counting, n_classes)
-    classes = tuple(_class_quality(index, weighed, sums) for index in range(n_classes))
+    sums = summed(counting, n_classes)
+    answers, error = weigh(counting, sums)
+    classes = tuple(_class_quality(answers.of_class(index), sums.of_class(index)) for index in range(n_classes))
     return LiveQuality(
         n_products=sums.n_products,
         n_answers=sum(quality.n_answers for quality in classes),
         classes=classes,
         macro_precision=_macro([quality.precision for quality in classes]),
-        macro_recall=_macro_recall(classes, sums),
+        macro_recall=_macro_recall(classes, answers, sums),
         self_check=self_check(counting, n_classes=n_classes),
+        annotator_error=error,
     )
 
 
-def _weighed(cohorts: Sequence[AnsweredCohort]) -> _Weighed:
-    asked = [cohort.asked for cohort in cohorts]
-    weights = np.concatenate([np.zeros(0), *(importance_weights(cohort) for cohort in cohorts)])
-    counts = weights > 0.0
-    no_index, no_flag = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_)
-    return _Weighed(
-        class_indices=np.concatenate([no_index, *(one.class_indices for one in asked)])[counts],
-        weights=weights[counts],
-        probabilities=np.concatenate([np.zeros(0), *(one.probabilities for one in asked)])[counts],
-        positive=np.concatenate([no_flag, *(one.positive for one in asked)])[counts],
-        outcomes=np.concatenate([no_index, *(one.outcomes for one in asked)])[counts],
-    )
-
-
-def _summed(cohorts: Sequence[AnsweredCohort], n_classes: int) -> _Sums:
-    nothing = np.zeros(n_classes)
-    return _Sums(
-        n_products=sum(cohort.n_products for cohort in cohorts),
-        probability=sum((cohort.probability for cohort in cohorts), nothing),
-        positive=sum((cohort.positive for cohort in cohorts), nothing),
-        probability_of_positive=sum((cohort.probability_of_positive for cohort in cohorts), nothing),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _ClassAnswers:
-    """What counts about one class: its answers as columns, and the sums over all products."""
-
-    weights: Float
-    probabilities: Float
-    served: Float  # 1 where the served answer is yes
-    yes: Float  # 1 where the person's is
-    known: Float  # 1 where it is yes or no
-    total_probability: float
-    total_served: float
-    total_probability_of_served: float
-
-
-def _class_quality(index: int, weighed: _Weighed, sums: _Sums) -> ClassQuality:
-    answers = _of_class(index, weighed, sums)
+def _class_quality(answers: WeighedAnswers, sums: ClassSums) -> ClassQuality:
     weights, known = answers.weights, answers.known > 0.0
-    served_positives = answers.total_served - float((weights * answers.served * (1.0 - answers.known)).sum())
+    served_positives = sums.positive - float((weights * answers.served * (1.0 - answers.known)).sum())
     surprise, spread = answers.yes - answers.probabilities, weights * (weights - 1.0)
-    true_positives = answers.total_probability_of_served + float((weights * answers.served * surprise).sum())
-    positives = answers.total_probability + float((weights * surprise).sum())
-    precision, recall = _intervals(answers, served_positives)
+    true_positives = sums.probability_of_positive + float((weights * answers.served * surprise).sum())
+    positives = sums.probability + float((weights * surprise).sum())
+    precision, recall = _intervals(answers, sums, served_positives)
     return ClassQuality(
         n_answers=int(known.sum()),
         n_unsure=int((~known).sum()),
@@ -173,21 +114,6 @@ def _class_quality(index: int, weighed: _Weighed, sums: _Sums) -> ClassQuality:
     )
 
 
-def _of_class(index: int, weighed: _Weighed, sums: _Sums) -> _ClassAnswers:
-    rows = weighed.class_indices == index
-    outcomes = weighed.outcomes[rows]
-    return _ClassAnswers(
-        weights=weighed.weights[rows],
-        probabilities=weighed.probabilities[rows],
-        served=weighed.positive[rows].astype(np.float64),
-        yes=(outcomes == Outcome.YES).astype(np.float64),
-        known=(outcomes != Outcome.UNSURE).astype(np.float64),
-        total_probability=float(sums.probability[index]),
-        total_served=float(sums.positive[index]),
-        total_probability_of_served=float(sums.probability_of_positive[index]),
-    )
-
-
 def _effective_sample_size(weights: Float) -> float:
     """Kish 1965: answers of equal weight that would say as much."""
     return float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0
@@ -196,23 +122,22 @@ def _effective_sample_size(weights: Float) -> float:
 Interval = tuple[float, float]
 
 
-def _intervals(answers: _ClassAnswers, served: float) -> tuple[Interval, Interval]:
+def _intervals(answers: WeighedAnswers, sums: ClassSums, served: float) -> tuple[Interval, Interval]:
     """Intervals of precision and recall from those of false positives and false negatives.
 
     Recall falls with both; their distances are added in squares (Zou & Donner 2008, MOVER).
     """
     false_positive = answers.served * (answers.known - answers.yes)
     false_negative = (1.0 - answers.served) * answers.yes
-    missed_chance, missed_total = (
-        1.0 - answers.probabilities,
-        answers.total_served - answers.total_probability_of_served,
-    )
-    fp, fp_low, fp_high = _rare_count(answers, false_positive, answers.served * missed_chance, missed_total)
-    fn, fn_low, fn_high = _rare_count(
-        answers,
-        false_negative,
+    false_chance, missed_chance = (
+        answers.served * (1.0 - answers.probabilities),
         (1.0 - answers.served) * answers.probabilities,
-        answers.total_probability - answers.total_probability_of_served,
+    )
+    fp, fp_low, fp_high = _rare_count(
+        answers, false_positive, false_chance, sums.positive - sums.probability_of_positive
+    )
+    fn, fn_low, fn_high = _rare_count(
+        answers, false_negative, missed_chance, sums.probability - sums.probability_of_positive
     )
     recall = _recall(served, fp, fn)
     lower = recall - math.hypot(recall - _recall(served, fp_high, fn), recall - _recall(served, fp, fn_high))
@@ -221,7 +146,7 @@ def _intervals(answers: _ClassAnswers, served: float) -> tuple[Interval, Interva
 
 
 def _rare_count(
-    answers: _ClassAnswers, events: Float, chances: Float, expected_total: float
+    answers: WeighedAnswers, events: Float, chances: Float, expected_total: float
 ) -> tuple[float, float, float]:
     """Weighted count of events with its interval.
 
@@ -231,7 +156,7 @@ def _rare_count(
 
     Parameters
     ----------
-    events : 1 where an answer is an event
+    events : 1 where an answer is an event, less where it is not quite believed
     chances : the model's probability of it
     expected_total : sum of those probabilities over all products
     """
@@ -282,17 +207,15 @@ def _macro(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(mean, lower, upper, sufficient=upper - lower <= WIDEST)
 
 
-def _macro_recall(classes: Sequence[ClassQuality], sums: _Sums) -> Estimate:
-    """The mean of the classes' intervals, moved to the better value."""
-    spread = _macro([quality.recall for quality in classes])
-    if spread.value is None:
-        return spread
-    value = mean_recall(
+def _macro_recall(classes: Sequence[ClassQuality], answers: WeighedAnswers, sums: TrafficSums) -> Estimate:
+    if all(quality.recall.value is None for quality in classes):
+        return Estimate(value=None, lower=0.0, upper=1.0, sufficient=False)
+    totals = ClassTotals(
         true_positives=np.array([one.true_positives for one in classes]),
         positives=np.array([one.positives for one in classes]),
         positives_variances=np.array([one.positives_variance for one in classes]),
         served=sums.probability_of_positive,
-        missed=sums.probability - sums.probability_of_positive,
+        missed=sums.expected_missed,
     )
-    shift = value - spread.value
-    return Estimate(value, _clipped(spread.lower + shift), _clipped(spread.upper + shift), spread.sufficient)
+    lower, upper = recall_interval(totals, answers, level=LEVEL)
+    return Estimate(mean_recall(totals), lower, upper, sufficient=upper - lower <= WIDEST)

@@ -116,6 +116,7 @@ def _quality(quality: LiveQuality, classes: Sequence[str]) -> dict[str, Any]:
     return {
         "n_products": quality.n_products,
         "n_answers": quality.n_answers,
+        "annotator_error": round(quality.annotator_error, 4),
         "macro": {"precision": _estimate(quality.macro_precision), "recall": _estimate(quality.macro_recall)},
         "self_check": {
             "products_z": round(check.products_z, 3),

@@ -36,7 +36,7 @@ def test_migrating_a_migrated_queue_changes_nothing(queue: LabelQueue) -> None:
 
     revision = migrate(queue.database)
 
-    assert revision == "0001"
+    assert revision == "0002"
     assert queue.stats(now=NOON).open == 1
 
 
@@ -55,7 +55,7 @@ def test_a_queue_that_a_newer_release_migrated_is_left_alone(queue_url: str) -> 
 
 def test_the_migrate_command_says_where_the_queue_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert migrate_command([f"sqlite:///{tmp_path}/new.sqlite3"]) == 0
-    assert capsys.readouterr().out == "label queue is at revision 0001\n"
+    assert capsys.readouterr().out == "label queue is at revision 0002\n"
 
     assert migrate_command(["mysql://x"]) == 1
     assert "use sqlite:///path or postgresql://" in capsys.readouterr().err

@@ -167,14 +167,16 @@ def _classified(url: str, records: Sequence[Mapping[str, Any]], column: Mapping[
 
 
 class Annotators:
-    """People who know the truth of some products, and err now and then, always in the same way about one question."""
+    """People who know the truth of some products, and err now and then, each on their own.
+
+    Asked the same question again, the same person gives the same answer.
+    """
 
     def __init__(
         self, ids: Iterable[str], truth: Labels, *, classes: Sequence[str], error_rate: float, seed: int
     ) -> None:
         """Let them know the truth of products by their ids."""
-        wrong = np.random.default_rng(seed).random(truth.shape) < error_rate
-        self._answers = np.where(wrong & (truth >= 0), 1 - truth, truth)
+        self._truth, self._error_rate, self._seed = truth, error_rate, seed
         self._row = {product_id: row for row, product_id in enumerate(ids)}
         self._column = {name: index for index, name in enumerate(classes)}
 
@@ -193,43 +195,54 @@ class Annotators:
         ids = [product.product_id for product in read.products]
         return cls(ids, read.truth, classes=catalogue.taxonomy.classes, error_rate=error_rate, seed=seed)
 
-    def answers_of(self, ids: Sequence[str]) -> Labels:
-        """What they would answer about all classes of some products, (n_products, n_classes)."""
-        return np.asarray(self._answers[[self._row[one] for one in ids]], dtype=np.int8)
+    def answers_of(self, ids: Sequence[str], *, annotator: int = 0) -> Labels:
+        """What one of them would answer about all classes of some products, (n_products, n_classes)."""
+        return np.stack([self._answers(self._row[one], annotator) for one in ids])
+
+    def _answers(self, row: int, annotator: int) -> Labels:
+        truth = self._truth[row]
+        wrong = np.random.default_rng([self._seed, annotator, row]).random(len(truth)) < self._error_rate
+        return np.asarray(np.where(wrong & (truth >= 0), 1 - truth, truth), dtype=np.int8)
 
     def label_everything(self, url: str, *, id_field: str, n_annotators: int = 2) -> Labelling:
-        """Lease and label until the queue is empty.
+        """Lease and label until the queue has nothing more for any of them, second opinions among it.
 
         Raises
         ------
         ServiceRefused
             If the queue does not accept what they send.
         """
-        names = [f"simulated-{index}" for index in range(n_annotators)]
+        n_answers, opened = 0, list[str]()
         with ThreadPoolExecutor(n_annotators) as pool:
-            done = list(pool.map(lambda name: self._label(Client(url), name, id_field), names))
-        return Labelling(sum(one.n_answers for one in done), tuple(one_id for one in done for one_id in one.opened))
+            while True:  # one may be done before another gives an answer that surprises
+                done = list(pool.map(lambda index: self._label(Client(url), index, id_field), range(n_annotators)))
+                if not any(one.opened for one in done):
+                    return Labelling(n_answers, tuple(opened))
+                n_answers += sum(one.n_answers for one in done)
+                opened += [one_id for one in done for one_id in one.opened]
 
-    def _label(self, client: Client, name: str, id_field: str) -> Labelling:
+    def _label(self, client: Client, annotator: int, id_field: str) -> Labelling:
+        name = f"simulated-{annotator}"
         n_answers, opened = 0, list[str]()
         while True:
             lease = client.call("POST", "/label-queue/lease", {"annotator": name, "limit": TASKS_A_LEASE})
             if not lease["tasks"]:
                 client.close()
                 return Labelling(n_answers, tuple(opened))
-            labels = [self.labels_of(task, id_field) for task in lease["tasks"]]
+            labels = [self.labels_of(task, id_field, annotator=annotator) for task in lease["tasks"]]
             body = {"annotator": name, "lease_token": lease["lease_token"], "labels": labels}
             client.call("POST", "/label-queue/labels", body)
             n_answers += sum(len(label.get("answers", ())) for label in labels)
             opened += [str(task["product"][id_field]) for task in lease["tasks"]]
 
-    def labels_of(self, task: Mapping[str, Any], id_field: str) -> dict[str, Any]:
-        """What they say about one task, as the label queue takes it."""
+    def labels_of(self, task: Mapping[str, Any], id_field: str, *, annotator: int = 0) -> dict[str, Any]:
+        """What one of them says about one task, as the label queue takes it."""
         row = self._row.get(task["product"][id_field])
         if row is None:
             return {"task_id": task["task_id"], "skip": "not a product of this stream"}
+        said = self._answers(row, annotator)
         answers = {
-            question["class"]: ("unsure", "no", "yes")[1 + int(self._answers[row, self._column[question["class"]]])]
+            question["class"]: ("unsure", "no", "yes")[1 + int(said[self._column[question["class"]]])]
             for question in task["questions"]
         }
         return {"task_id": task["task_id"], "answers": answers}
