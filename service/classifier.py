@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,6 +22,7 @@ from service.acquisition.scores import score
 from service.batcher import Batcher
 from service.bundles.bundle import Manifest, read_bundle
 from service.cohort_keeper import CohortKeeper
+from service.contracts import Predictions
 from service.ensemble import Device, Ensemble
 from service.errors import NoBundle, UnreadableImage
 from service.features.batch_encoder import BatchEncoder
@@ -31,6 +33,7 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.traffic import N_RECORDS, TrafficWatch
 
 MAX_KEPT_CHARACTERS = 1_000_000  # of an image in base64: a cohort keeps a hundred products in memory until it is sealed
+N_RUNS = 4  # of the graph, in what is answered together: sorted by length, its products have an eighth less padding
 MANY_PRODUCTS = 8  # from here on, encoding them together costs less than one by one
 QUIET_TURNS = 2  # a request that has arrived begins its work in the turn after next
 
@@ -61,12 +64,13 @@ class Served:
         """
         bundle = read_bundle(directory)
         self.manifest: Manifest = bundle.manifest
+        self._batch_size = batch_size
         self._encoder = Encoder(bundle.encoding)
         self._batch_encoder = BatchEncoder(bundle.manifest.fields, bundle.encoding)
         self.image_size = bundle.encoding.image_size
         self.batcher: Batcher[Pictured, Scored] = Batcher(
             self._run,
-            max_batch_size=batch_size,
+            max_batch_size=N_RUNS * batch_size,
             executor=inference,
             quiet_turns=QUIET_TURNS,
             on_wait=lambda seconds: metrics.batch_stage("wait", seconds),
@@ -88,13 +92,9 @@ class Served:
 
     def _run(self, products: Sequence[Pictured]) -> Scored:
         started = perf_counter()
-        records = [record for record, _ in products]
-        inputs = self._inputs(records, [image for _, image in products])
-        encoded = perf_counter()
-        self._metrics.batch_stage("encode", encoded - started)
-        predictions = self._ensemble.predict(inputs)
+        records, images = [record for record, _ in products], [image for _, image in products]
+        predictions = self._predict(records, images)
         inferred = perf_counter()
-        self._metrics.batch_stage("infer", inferred - encoded)
         scores = score(
             probabilities=predictions.probabilities,
             member_probabilities=predictions.member_probabilities,
@@ -118,13 +118,21 @@ class Served:
         self._traffic.take(batch.seen(records[:N_RECORDS]))
         return Scored(batch, 0, len(products))
 
-    def _inputs(self, records: Sequence[Record], images: Sequence[Pixels | None]) -> Mapping[str, NDArray[Any]]:
-        if len(records) >= MANY_PRODUCTS:
-            return self._batch_encoder.encode(records, images).inputs(np.arange(len(records)))
-        product = self.manifest.fields.product
-        return collate(
-            [self._encoder.encode(product(record), image) for record, image in zip(records, images, strict=True)]
-        )
+    def _predict(self, records: Sequence[Record], images: Sequence[Pixels | None]) -> Predictions:
+        started = perf_counter()
+        if len(records) < MANY_PRODUCTS:
+            product = self.manifest.fields.product
+            pairs = zip(records, images, strict=True)
+            inputs = collate([self._encoder.encode(product(record), image) for record, image in pairs])
+            run = partial(self._ensemble.predict, inputs)
+        else:
+            batch = self._batch_encoder.encode(records, images)
+            run = partial(self._ensemble.predict_by_length, batch, self._batch_size)
+        encoded = perf_counter()
+        self._metrics.batch_stage("encode", encoded - started)
+        predictions = run()
+        self._metrics.batch_stage("infer", perf_counter() - encoded)
+        return predictions
 
     def publish(self) -> None:
         """Count what was classified since the last time; to be called from the thread that runs the batches."""

@@ -18,6 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from service.bundles.bundle import GOLDEN_TOLERANCE, Bundle, Manifest
 from service.contracts import MODALITIES, Predictions
 from service.errors import BundleRefused, UnusablePrediction
+from service.features.batch_encoder import EncodedBatch
 
 INPUTS = {  # what `service.features.encoder.collate` makes; a graph may leave out what it does not read
     "token_ids": "tensor(int64)",
@@ -90,6 +91,27 @@ class Ensemble:
         if not np.isfinite(predictions.embedding).all():
             raise UnusablePrediction("the graph gave an embedding that is not finite")
         return predictions
+
+    def predict_by_length(self, batch: EncodedBatch, batch_size: int) -> Predictions:
+        """Run any number of products, those of like length together, which have little padding.
+
+        Parameters
+        ----------
+        batch_size : products that run at once at most
+        """
+        n_runs = -(-len(batch) // batch_size)
+        if n_runs <= 1:
+            return self.predict(batch.inputs(np.arange(len(batch))))
+        order = batch.by_length()
+        runs = [self.predict(batch.inputs(rows)) for rows in np.array_split(order, n_runs)]
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return Predictions(
+            probabilities=np.concatenate([run.probabilities for run in runs])[back],
+            member_probabilities=np.concatenate([run.member_probabilities for run in runs])[back],
+            present=np.concatenate([run.present for run in runs])[back],
+            embedding=np.concatenate([run.embedding for run in runs])[back],
+        )
 
 
 def _open_session(bundle: Bundle, device: Device) -> ort.InferenceSession:

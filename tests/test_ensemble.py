@@ -17,7 +17,8 @@ from onnx.reference import ReferenceEvaluator
 from service.bundles.bundle import Bundle, read_bundle
 from service.ensemble import OUTPUTS, Ensemble
 from service.errors import BundleRefused, UnusablePrediction
-from tests.tiny_bundle import golden_inputs, tiny_graph
+from service.features.batch_encoder import BatchEncoder
+from tests.tiny_bundle import EXAMPLE, FIELDS, golden_inputs, tiny_graph
 
 
 @pytest.fixture
@@ -38,6 +39,23 @@ def test_predictions_agree_with_the_reference_evaluator(bundle: Bundle) -> None:
     expected = ReferenceEvaluator(onnx.load(io.BytesIO(bundle.graph))).run(list(OUTPUTS), inputs)
     for name, values in zip(OUTPUTS, expected, strict=True):
         np.testing.assert_allclose(getattr(predictions, name), values, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
+def test_runs_by_length_say_of_each_product_what_one_run_says(bundle: Bundle, batch_size: int) -> None:
+    records = [
+        {**EXAMPLE, "product_id": str(row), "title": " ".join(["red", "shirt", "boots"][: row % 4] * (row % 5))}
+        for row in range(17)
+    ]
+    batch = BatchEncoder(FIELDS, bundle.encoding).encode(records, [None] * len(records))
+    ensemble = Ensemble(bundle)
+
+    by_length = ensemble.predict_by_length(batch, batch_size)
+
+    at_once = ensemble.predict(batch.inputs(np.arange(len(records))))
+    for name in (*OUTPUTS, "present"):
+        np.testing.assert_allclose(getattr(by_length, name), getattr(at_once, name), atol=1e-6)
+    assert len(np.unique(at_once.probabilities, axis=0)) > 3  # so that a mixed-up order would show
 
 
 def test_a_member_abstains_where_none_of_its_modalities_is_present(bundle: Bundle) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
@@ -24,7 +24,7 @@ from service.bundles.bundle import read_bundle
 from service.contracts import Predictions
 from service.ensemble import Ensemble
 from service.errors import UnreadableImage
-from service.features.encoder import EncodedProduct, Encoder, collate
+from service.features.batch_encoder import BatchEncoder
 from service.features.image import decode_image
 from training.catalogues.catalogue import Catalogue
 from training.catalogues.tables import Cells
@@ -79,7 +79,8 @@ class Scorer:
         self.manifest = bundle.manifest
         self.catalogue = catalogue
         self._part = part
-        self._encoder = Encoder(bundle.encoding)
+        self._encoder = BatchEncoder(bundle.manifest.fields, bundle.encoding)
+        self._image_size = bundle.encoding.image_size
         self._ensemble = Ensemble(bundle)
         self._thresholds = np.asarray(bundle.manifest.thresholds)
         self._member_weights = np.asarray([member.weights for member in bundle.manifest.members])
@@ -93,8 +94,8 @@ class Scorer:
             If a cell is not what its column should hold.
         """
         records = self.catalogue.checked(self._part, chunk.columns, first_row=chunk.first_row)  # type: ignore[arg-type]
-        encoded = [self._encode(record) for record in records]
-        predictions = self._predict(encoded)
+        batch = self._encoder.encode(records, [self._image(record) for record in records])
+        predictions = self._ensemble.predict_by_length(batch, BATCH_SIZE)
         scores = score(
             probabilities=predictions.probabilities,
             member_probabilities=predictions.member_probabilities,
@@ -121,31 +122,15 @@ class Scorer:
             present=predictions.present,
         )
 
-    def _encode(self, record: Record) -> EncodedProduct:
-        fields = self.manifest.fields
-        content = record[fields.image] if fields.image else None
-        image: NDArray[np.uint8] | None = None
-        if content is not None:
-            try:
-                image = decode_image(content, self._encoder.encoding.image_size)
-            except UnreadableImage:
-                image = None
-        return self._encoder.encode(fields.product(record), image)
-
-    def _predict(self, encoded: Sequence[EncodedProduct]) -> Predictions:
-        """Classify in batches of products of like length, which have little padding, and put them back in order."""
-        order = sorted(range(len(encoded)), key=lambda row: (len(encoded[row].token_ids), len(encoded[row].bag_ids)))
-        batches = [
-            self._ensemble.predict(collate([encoded[row] for row in order[start : start + BATCH_SIZE]]))
-            for start in range(0, len(order), BATCH_SIZE)
-        ]
-        back = np.argsort(np.asarray(order))
-        return Predictions(
-            probabilities=np.concatenate([batch.probabilities for batch in batches])[back],
-            member_probabilities=np.concatenate([batch.member_probabilities for batch in batches])[back],
-            present=np.concatenate([batch.present for batch in batches])[back],
-            embedding=np.concatenate([batch.embedding for batch in batches])[back],
-        )
+    def _image(self, record: Record) -> NDArray[np.uint8] | None:
+        column = self.manifest.fields.image
+        content = record[column] if column else None
+        if content is None:
+            return None
+        try:
+            return decode_image(content, self._image_size)
+        except UnreadableImage:
+            return None
 
 
 def postable(record: Record, image_field: str | None) -> Record:
