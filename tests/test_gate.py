@@ -113,6 +113,22 @@ def test_a_better_candidate_that_fails_one_class_is_refused_and_the_class_named(
     assert [row.name for row in verdict.classes if row.clearly_worse] == ["class 40"]
 
 
+def test_a_class_that_loses_surely_but_next_to_nothing_is_no_objection() -> None:
+    """Of a class that neither model knows both answer a prior near zero, and one of the two is nearer to no."""
+    answers = example()
+    unknown = answers.class_index == 40
+    incumbent, candidate = (np.where(unknown, own, said) for own, said in (
+        (1e-4, answers.incumbent), (2e-4, answers.candidate),
+    ))  # fmt: skip
+    nobody = replace(answers, answers=np.where(unknown, 0.0, answers.answers), incumbent=incumbent, candidate=candidate)
+
+    verdict = verdict_on(nobody)
+
+    assert [row.high < 0.0 for row in verdict.classes if row.name == "class 40"] == [True]
+    assert verdict.promote, verdict.reasons
+    assert "class 40" in " ".join(judge(nobody, checks=FINE, policy=Policy(negligible=0.0)).reasons)
+
+
 def test_better_probabilities_with_useless_thresholds_are_refused() -> None:
     answers = example()
 

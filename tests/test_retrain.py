@@ -25,6 +25,7 @@ from service.contracts import FieldSpec
 from service.errors import NoBundle
 from service.label_queue.rows import NewCohort, NewQuestion, NewTask, Submission, TaskLabels
 from service.label_queue.store import LabelQueue, open_store
+from service.quality.cohort_records import POOL
 from tests.catalogues import WORDS, Columns, write
 from training.catalogues.catalogue import Catalogue, open_catalogue
 from training.catalogues.tables import write_table
@@ -104,6 +105,7 @@ def answered(
     at: datetime = NOON,
     tau: float | None = None,
     unsure: Sequence[str] = (),
+    worker: str = "worker",
 ) -> None:
     """A cohort whose products are asked about every class, and answered with the truth."""
     rng = Random(cohort)
@@ -111,7 +113,7 @@ def answered(
     tasks = [task(f"{cohort}-{row}", word, priority=float(n_products - row)) for row, word in enumerate(words)]
     zeros = [0.0] * len(WORDS)
     counters = {"classes": list(WORDS), "probability": zeros, "positive": zeros, "probability_of_positive": zeros}
-    new = NewCohort(cohort, "shop-1", "worker", at, n_products, tau, counters, tuple(tasks))
+    new = NewCohort(cohort, "shop-1", worker, at, n_products, tau, counters, tuple(tasks))
     queue.enqueue([new], now=at)
     labels = tuple(
         TaskLabels(one.fingerprint, {name: said(name, word, unsure) for name in WORDS})
@@ -159,6 +161,20 @@ def test_answers_come_with_the_number_of_questions_that_each_stands_for(queue: L
     by_task = dict(zip(labels.task_ids, labels.importance[:, 0], strict=True))
     assert by_task["one-0"] == 6.0  # threshold 3 over weight 1, drawn with probability 1/2
     assert by_task["one-39"] == 0.0  # its priority 1 lies below the threshold
+
+
+def test_what_was_drawn_from_a_catalogue_teaches_but_does_not_stand_for_traffic(queue: LabelQueue) -> None:
+    answered(queue, cohort="drawn", n_products=5, worker=POOL)
+    before = read_human_labels(queue, fields=FIELDS, classes=WORDS)
+    answered(queue, n_products=3)
+
+    labels = read_human_labels(queue, fields=FIELDS, classes=WORDS)
+
+    is_drawn = np.array([task_id.startswith("drawn") for task_id in labels.task_ids])
+    assert (before.importance > 0.0).all()  # nothing else to judge by
+    assert (labels.answers >= 0).all()
+    assert (labels.importance[~is_drawn] > 0.0).all()
+    assert not labels.importance[is_drawn].any()
 
 
 @pytest.mark.parametrize("options", [OPTIONS, COLD], ids=["warm", "cold"])

@@ -44,6 +44,7 @@ class Policy:
     class_level : chance with which any class is wrongly called worse, over all classes together
     min_products : fewer judged products decide nothing
     min_class_answers : a class with fewer answers is left out
+    negligible : loss of a class, in its standardised Brier score, that is no objection, however sure it is
     max_slowdown : how many times slower than the incumbent the candidate may be
     max_parity_difference : between graph and trained model
     """
@@ -52,6 +53,7 @@ class Policy:
     class_level: float = 0.05
     min_products: int = 50
     min_class_answers: int = 5
+    negligible: float = 1e-3
     max_slowdown: float = 1.5
     max_parity_difference: float = 1e-3
 
@@ -205,7 +207,7 @@ def _class_comparisons(judged: Judged, counted: NDArray[np.bool_], policy: Polic
                 difference=weighted.difference,
                 low=weighted.low,
                 high=weighted.high,
-                clearly_worse=min(weighted.high, as_asked.high) < 0.0,
+                clearly_worse=min(weighted.high, as_asked.high) < -policy.negligible,
             )
         )
     return tuple(found)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from service.api.product_reader import decode_base64
 from service.contracts import FieldSpec, Product
-from service.label_queue.rows import SampledTask
+from service.label_queue.rows import SampledTask, StoredCohort
 from service.label_queue.store import LabelQueue
 from service.quality.answered_cohort import importance_weights
-from service.quality.cohort_records import answered_cohort
+from service.quality.cohort_records import answered_cohort, of_traffic
 from training.catalogues.cells import UNKNOWN
 
 ANSWERS = {"yes": 1, "no": 0}
@@ -34,7 +34,8 @@ class HumanLabels:
     task_ids : fingerprints, one a product
     answers : 1 yes, 0 no, -1 not asked, unsure, or disputed
     times : seconds since 1970 of the newest answer, 0 where there is none
-    importance : W, how many questions of the traffic each answer stands for; 0 where it stands for none
+    importance : W, how many questions of the traffic each answer stands for; 0 where it stands for none. Before any
+        answer about traffic, those of a catalogue that was drawn from
     """
 
     task_ids: tuple[str, ...]
@@ -114,13 +115,28 @@ def _product(record: Mapping[str, Any], fields: FieldSpec) -> Product:
 
 
 def _importance(queue: LabelQueue, task_ids: Sequence[str], column: Mapping[str, int]) -> NDArray[np.float64]:
-    """W of every answer, summed over the cohorts that asked."""
-    row_of = {task_id: row for row, task_id in enumerate(task_ids)}
-    importance = np.zeros((len(task_ids), len(column)))
+    """W of every answer, summed over the cohorts of traffic that asked.
+
+    What was drawn from a catalogue stands for that catalogue, whose thousands of products would drown the traffic: it
+    weighs only as long as nothing about traffic was answered.
+    """
     tasks_of: dict[str, list[SampledTask]] = {}
     for task in queue.answered_questions():
         tasks_of.setdefault(task.cohort_id, []).append(task)
-    for cohort in queue.cohorts():
+    everything = queue.cohorts()
+    of_all_traffic = _summed_weights(of_traffic(everything), tasks_of, task_ids, column)
+    return of_all_traffic if of_all_traffic.any() else _summed_weights(everything, tasks_of, task_ids, column)
+
+
+def _summed_weights(
+    cohorts: Sequence[StoredCohort],
+    tasks_of: Mapping[str, Sequence[SampledTask]],
+    task_ids: Sequence[str],
+    column: Mapping[str, int],
+) -> NDArray[np.float64]:
+    row_of = {task_id: row for row, task_id in enumerate(task_ids)}
+    importance = np.zeros((len(task_ids), len(column)))
+    for cohort in cohorts:
         tasks = tasks_of.get(cohort.id, [])
         asked = [(task.task_id, question.class_name) for task in tasks for question in task.questions]
         weights = importance_weights(answered_cohort(cohort, tasks))
