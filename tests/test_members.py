@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from service.contracts import FieldSpec, Product
+from service.contracts import MODALITIES, FieldSpec, Product
 from service.features.encoder import EncodedProduct, Encoder, Encoding, collate
 from training.encode import gram_parts, learn_encoding
 from training.joint import JointNetwork, JointOptions, as_batch
@@ -89,6 +90,40 @@ def test_a_linear_member_reads_a_batch_as_its_design(
 
     np.testing.assert_allclose(read, linear_logits(member, data), atol=1e-5)
     assert ((read > 0) == targets_of(products())).mean() > 0.98
+
+
+def seen_images(n_products: int) -> NDArray[np.float16]:
+    """Features of which the third tells the second class; every fifth product has no image."""
+    rng = np.random.default_rng(2)
+    features = rng.normal(5, 2, (n_products, 12))
+    features[:, 2] += 9 * (targets_of(products())[:, 1] == 1)
+    features[::5] = 0
+    return features.astype(np.float16)
+
+
+def test_a_linear_member_reads_the_features_of_images_where_there_are_some(
+    encoding: Encoding, encoded: list[EncodedProduct]
+) -> None:
+    features = seen_images(len(encoded))
+    have = features.any(axis=1)
+    column = MODALITIES.index("image")
+    shown = [replace(one, present=(*one.present[:column], bool(has), *one.present[column + 1 :]))
+             for one, has in zip(encoded, have, strict=True)]  # fmt: skip
+    data = design(shown, encoding, wide=True, image_features=features)
+    targets = targets_of(products())
+    ones = np.ones((240, 3), dtype=np.float32)
+    member = fit_linear(data, targets, ones)
+    blind = design(shown, encoding, wide=True, image_features=np.zeros_like(features))
+
+    with torch.no_grad():
+        read = member(as_batch(shown, features)).numpy()
+
+    np.testing.assert_allclose(read, linear_logits(member, data), atol=1e-4)
+    difference = linear_logits(member, data) - linear_logits(member, blind)
+    assert not difference[~have].any()
+    assert np.corrcoef(difference[have, 1], targets[have, 1])[0, 1] > 0.8
+    again = fit_linear(data, targets, ones * 1e-6, start=member)  # with nothing to learn it stays where it was
+    np.testing.assert_allclose(linear_logits(again, data), linear_logits(member, data), atol=1e-3)
 
 
 def test_a_linear_member_minimises_its_loss(encoding: Encoding, encoded: list[EncodedProduct]) -> None:

@@ -23,6 +23,7 @@ Logits = dict[str, NDArray[np.float32]]  # member -> (n_products, n_classes)
 KINDS: dict[str, MemberKind] = {
     "text_linear": "linear",
     "wide_linear": "linear",
+    "full_linear": "linear",
     "trees": "trees",
     "tabular_mlp": "mlp",
     "text_cnn": "convolutional",
@@ -59,7 +60,10 @@ class Prepared:
     def without(self, modality: Modality) -> Prepared:
         """The same products as if they had come without a modality."""
         products = [product.without(modality) for product in self.products]
-        return prepare(products, self.encoding, self.modalities, self.image_features)
+        features = self.image_features
+        if features is not None and modality == "image":
+            features = np.zeros_like(features)
+        return prepare(products, self.encoding, self.modalities, features)
 
     @property
     def have(self) -> NDArray[np.bool_]:
@@ -76,6 +80,7 @@ class Prepared:
         wanted: dict[str, tuple[Modality, ...]] = {
             "text_linear": ("text",),
             "wide_linear": ("text", "categorical", "numerical"),
+            "full_linear": MODALITIES,
             "trees": ("categorical", "numerical"),
         }
         if member in wanted:
@@ -142,6 +147,8 @@ def prepare(
         designs["text_linear"] = design(products, encoding, wide=False)
     if tabular:
         designs["wide_linear"] = design(products, encoding, wide=True)
+    if image_features is not None:
+        designs["full_linear"] = design(products, encoding, wide=True, image_features=image_features)
     table = tree_features(products, encoding.categorical.n_ids)
     return Prepared(encoding, modalities, products, designs, table, image_features)
 

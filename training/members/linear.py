@@ -1,4 +1,4 @@
-"""Linear members: one logistic regression a class over bag ids, category ids and numbers.
+"""Linear members: one logistic regression a class over bag ids, category ids, numbers, and features of an image.
 
 A word's weight is the sum of its own and those of its character n-grams, so that words that look alike share what is
 learned. After fitting the sum is stored in the word's own row: at serving time a known word is one look-up.
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array, hstack
 from torch import Tensor, nn
 
+from service.contracts import MODALITIES
 from service.features.encoder import EncodedProduct, Encoding
 from training.encode import gram_parts
 from training.members.descent import minimise
@@ -25,9 +26,14 @@ GRAM_SHARE = 0.25  # size of a gram's contribution beside the word's own
 NUMBER_SCALE = 0.3
 KNOTS = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # standard deviations where a number's effect may bend
 PENALTY = 1.5
+N_COMPONENTS = 256  # principal components of image features that are read
+IMAGE_SCALE = 0.04  # of features of deviation 1
 N_ITERATIONS = 25
 N_FURTHER_ITERATIONS = 12  # of a member that begins where another ended
 N_PAIRS = 6  # steps that the solver remembers
+LEAST_DEVIATION = 1e-3  # of a feature
+IMAGE_BLOCK = 4096  # images whose features are widened at a time
+IMAGE = MODALITIES.index("image")
 CLASS_BLOCK = 64  # classes solved together, which bounds memory
 
 
@@ -39,30 +45,53 @@ class Design:
     ----------
     rows : (n_products, n_columns)
     sharing : (n_columns, n_columns), weights of columns = sharing @ free parameters
+    image_features : (n_products, n_features), of a pretrained encoder, where the member reads them; 0 for no image
     """
 
     rows: csr_array
     sharing: csr_array
     n_bag: int
     n_categories: int
+    image_features: NDArray[np.float16] | None = None
 
     def take(self, index: NDArray[np.int64]) -> Design:
         """The design of some of the products."""
-        return Design(self.rows[index], self.sharing, self.n_bag, self.n_categories)
+        features = None if self.image_features is None else self.image_features[index]
+        return Design(self.rows[index], self.sharing, self.n_bag, self.n_categories, features)
 
     def without_text(self) -> Design:
         """The same products as if none had any text."""
         rows = self.rows.copy()
         rows.data[rows.indices < self.n_bag] = 0.0
         rows.eliminate_zeros()
-        return Design(rows, self.sharing, self.n_bag, self.n_categories)
+        return Design(rows, self.sharing, self.n_bag, self.n_categories, self.image_features)
+
+
+class ImageComponents(nn.Module):
+    """The principal components of a pretrained encoder's features, each feature brought to mean 0 and deviation 1."""
+
+    mean: Tensor
+    components: Tensor
+
+    def __init__(self, n_features: int, n_components: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("components", torch.zeros(n_features, n_components))
+
+    def forward(self, features: Tensor, have: Tensor) -> Tensor:
+        """Features (n, n_features) to components (n, n_components); 0 where `have` (n, 1) is."""
+        return torch.matmul(features - self.mean, self.components) * have
 
 
 class LinearMember(nn.Module):
     """Logits as sums of looked-up rows; reads what the graph reads."""
 
-    def __init__(self, *, n_bag: int, n_categories: int, n_numbers: int, n_classes: int) -> None:
+    def __init__(
+        self, *, n_bag: int, n_categories: int, n_numbers: int, n_classes: int, image: ImageComponents | None = None
+    ) -> None:
         super().__init__()
+        self.image = image
+        self.image_weights = nn.Linear(image.components.shape[1], n_classes, bias=False) if image else None
         self.bag = nn.Embedding(max(n_bag, 1), n_classes, padding_idx=0)
         self.categories = nn.Embedding(n_categories, n_classes, padding_idx=0) if n_categories else None
         self.numbers = nn.Linear(n_numbers, n_classes, bias=False) if n_numbers else None
@@ -75,6 +104,8 @@ class LinearMember(nn.Module):
             logits = logits + self.categories(batch["category_ids"]).sum(1)
         if self.numbers is not None:
             logits = logits + self.numbers(hinges(batch["numbers"]))
+        if self.image is not None and self.image_weights is not None:
+            logits = logits + self.image_weights(self.image(batch["image_features"], batch["present"][:, [IMAGE]]))
         return logits
 
 
@@ -83,8 +114,19 @@ def hinges(numbers: Tensor) -> Tensor:
     return torch.cat([numbers, *(torch.relu(numbers - knot) for knot in KNOTS)], dim=1)
 
 
-def design(products: Sequence[EncodedProduct], encoding: Encoding, *, wide: bool) -> Design:
-    """Rows of the text alone, or of everything but the image (`wide`)."""
+def design(
+    products: Sequence[EncodedProduct],
+    encoding: Encoding,
+    *,
+    wide: bool,
+    image_features: NDArray[np.float16] | None = None,
+) -> Design:
+    """Rows of the text alone, or of everything but the image (`wide`), or with its features of everything.
+
+    Parameters
+    ----------
+    image_features : (n_products, n_features), of a pretrained encoder
+    """
     n_bag = len(encoding.text.bag) + 1
     blocks = [_sparse([p.bag_ids for p in products], [p.bag_values for p in products], n_bag) * BAG_SCALE]
     n_categories = encoding.categorical.n_ids if wide else 0
@@ -94,7 +136,7 @@ def design(products: Sequence[EncodedProduct], encoding: Encoding, *, wide: bool
         numbers = torch.from_numpy(np.stack([p.numbers for p in products]))
         blocks.append(csr_array(hinges(numbers).numpy() * np.float32(NUMBER_SCALE)))
     rows = _beside(blocks)
-    return Design(rows, _sharing(encoding, rows.shape[1]), n_bag, n_categories)
+    return Design(rows, _sharing(encoding, rows.shape[1]), n_bag, n_categories, image_features)
 
 
 def fit_linear(
@@ -109,25 +151,63 @@ def fit_linear(
         a few products cannot undo what many have taught
     """
     n_classes = targets.shape[1]
+    image = _components(data) if start is None else start.image
+    problem = _Problem(data, image)
     blocks = [slice(first, first + CLASS_BLOCK) for first in range(0, n_classes, CLASS_BLOCK)]
     begin = None if start is None else _parameters(start, data)
     solved = [
         _solve(
-            data,
+            problem,
             targets[:, block],
             weights[:, block] * mask(targets[:, block]),
             start=None if begin is None else begin[:, block],
         )
         for block in blocks
     ]
-    columns = data.sharing @ np.concatenate([free for free, _ in solved], axis=1)
-    return _member(data, columns, np.concatenate([bias for _, bias in solved]))
+    return _member(data, np.concatenate(solved, axis=1), image)
 
 
 def linear_logits(member: LinearMember, data: Design) -> NDArray[np.float32]:
     """What a fitted member says of a design's products, (n_products, n_classes)."""
     columns, bias = _columns(member)
-    return np.asarray(data.rows @ columns + bias, dtype=np.float32)
+    logits = np.asarray(data.rows @ columns + bias, dtype=np.float32)
+    if member.image is None or member.image_weights is None:
+        return logits
+    with torch.no_grad():
+        weights: NDArray[np.float32] = member.image_weights.weight.numpy()
+    return logits + _seen(data, member.image) @ weights.T
+
+
+def _components(data: Design) -> ImageComponents | None:
+    """The directions in which image features of these products differ most."""
+    if data.image_features is None:
+        return None
+    features = data.image_features[data.image_features.any(axis=1)].astype(np.float32)
+    n_features = data.image_features.shape[1]
+    image = ImageComponents(n_features, min(N_COMPONENTS, n_features))
+    if not len(features):
+        return image
+    mean = features.mean(axis=0)
+    deviation = np.maximum(features.std(axis=0), LEAST_DEVIATION)
+    scaled = (features - mean) / deviation
+    _, directions = np.linalg.eigh(scaled.T @ scaled)  # rising
+    first = directions[:, ::-1][:, : image.components.shape[1]]
+    image.mean.copy_(torch.from_numpy(mean))
+    image.components.copy_(torch.from_numpy(first / deviation[:, None] * np.float32(IMAGE_SCALE)))
+    return image
+
+
+def _seen(data: Design, image: ImageComponents) -> NDArray[np.float32]:
+    """Components of a design's images, (n_products, n_components)."""
+    if data.image_features is None:
+        return np.zeros((data.rows.shape[0], image.components.shape[1]), dtype=np.float32)
+    have: NDArray[np.bool_] = np.asarray(data.image_features.any(axis=1, keepdims=True))
+    blocks = []
+    for first in range(0, len(have), IMAGE_BLOCK):
+        rows = slice(first, first + IMAGE_BLOCK)
+        features = torch.from_numpy(data.image_features[rows].astype(np.float32))
+        blocks.append(image(features, torch.from_numpy(have[rows].astype(np.float32))).numpy())
+    return np.concatenate(blocks)
 
 
 def _columns(member: LinearMember) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -142,34 +222,61 @@ def _columns(member: LinearMember) -> tuple[NDArray[np.float32], NDArray[np.floa
 
 
 def _parameters(member: LinearMember, data: Design) -> NDArray[np.float32]:
-    """Free parameters and, last, the bias of a fitted member, (n_columns + 1, n_classes).
+    """Free parameters of a fitted member, (n_parameters, n_classes): of columns, of image components, the bias.
 
     Words share the weights of grams and grams share none: with P the shares of the parts, columns = (I + P) free,
     P² = 0, and so free = (I - P) columns.
     """
     columns, bias = _columns(member)
     free = 2 * columns - data.sharing @ columns
-    return np.concatenate([free, bias[None]])
+    image = member.image_weights.weight.detach().numpy().T if member.image_weights is not None else columns[:0]
+    return np.concatenate([free, image, bias[None]])
+
+
+class _Problem:
+    """The products of a fit: parameters in, logits out, and back."""
+
+    def __init__(self, data: Design, image: ImageComponents | None) -> None:
+        self._rows, self._sharing = data.rows, data.sharing
+        self._rows_back, self._sharing_back = data.rows.T.tocsr(), data.sharing.T.tocsr()
+        self._seen = None if image is None else _seen(data, image)
+        self._n_columns = data.rows.shape[1]
+        self.n_parameters = self._n_columns + (0 if self._seen is None else self._seen.shape[1]) + 1
+
+    def logits(self, parameters: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n_parameters, n_classes) to (n_products, n_classes)."""
+        said = self._rows @ (self._sharing @ parameters[: self._n_columns]) + parameters[-1]
+        if self._seen is not None:
+            said += self._seen @ parameters[self._n_columns : -1]
+        return np.asarray(said)
+
+    def gradient(self, error: NDArray[np.float32]) -> NDArray[np.float32]:
+        """From that of logits, (n_products, n_classes), to that of parameters, (n_parameters, n_classes)."""
+        gradient = np.empty((self.n_parameters, error.shape[1]), dtype=np.float32)
+        gradient[: self._n_columns] = self._sharing_back @ (self._rows_back @ error)
+        if self._seen is not None:
+            gradient[self._n_columns : -1] = self._seen.T @ error
+        gradient[-1] = error.sum(axis=0)
+        return gradient
 
 
 def _solve(
-    data: Design,
+    problem: _Problem,
     targets: NDArray[np.int8],
     weights: NDArray[np.float32],
     *,
     start: NDArray[np.float32] | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    begin = _at_base_rate(data, targets) if start is None else start
+) -> NDArray[np.float32]:
+    begin = _at_base_rate(problem, targets) if start is None else start
     anchor = np.float32(0.0) if start is None else start[:-1]
-    objective = _Objective(data, (targets == 1).astype(np.float32), weights, anchor=anchor)
+    objective = _Objective(problem, (targets == 1).astype(np.float32), weights, anchor=anchor)
     n_iterations = N_ITERATIONS if start is None else N_FURTHER_ITERATIONS
-    parameters = minimise(objective, begin, n_iterations=n_iterations, n_pairs=N_PAIRS)
-    return parameters[:-1], parameters[-1]
+    return minimise(objective, begin, n_iterations=n_iterations, n_pairs=N_PAIRS)
 
 
-def _at_base_rate(data: Design, targets: NDArray[np.int8]) -> NDArray[np.float32]:
+def _at_base_rate(problem: _Problem, targets: NDArray[np.int8]) -> NDArray[np.float32]:
     rate = priors(targets)
-    start = np.zeros((data.rows.shape[1] + 1, targets.shape[1]), dtype=np.float32)
+    start = np.zeros((problem.n_parameters, targets.shape[1]), dtype=np.float32)
     start[-1] = np.log(rate / (1 - rate))
     return start
 
@@ -179,39 +286,37 @@ class _Objective:
 
     def __init__(
         self,
-        data: Design,
+        problem: _Problem,
         positive: NDArray[np.float32],
         weights: NDArray[np.float32],
         *,
         anchor: NDArray[np.float32] | np.float32,
     ) -> None:
-        self._anchor = anchor
-        self._rows, self._sharing = data.rows, data.sharing
-        self._rows_back, self._sharing_back = data.rows.T.tocsr(), data.sharing.T.tocsr()
+        self._problem, self._anchor = problem, anchor
         self._positive, self._weights = positive, weights
 
     def __call__(self, parameters: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        free, bias = parameters[:-1], parameters[-1]
-        logits = self._rows @ (self._sharing @ free) + bias
+        logits = self._problem.logits(parameters)
         tail = np.exp(-np.abs(logits))
         loss = self._weights * (np.log1p(tail) + np.maximum(logits, 0) - self._positive * logits)
         error = self._weights * (np.where(logits >= 0, 1.0, tail) / (1 + tail) - self._positive)
-        gradient = np.empty_like(parameters)
-        moved = free - self._anchor
-        gradient[:-1] = self._sharing_back @ (self._rows_back @ error) + np.float32(PENALTY) * moved
-        gradient[-1] = error.sum(axis=0)
+        gradient = self._problem.gradient(error)
+        moved = parameters[:-1] - self._anchor
+        gradient[:-1] += np.float32(PENALTY) * moved
         penalty = 0.5 * PENALTY * np.square(moved).sum(axis=0, dtype=np.float64)
         return loss.sum(axis=0, dtype=np.float64) + penalty, gradient
 
 
-def _member(data: Design, columns: NDArray[np.float32], bias: NDArray[np.float32]) -> LinearMember:
+def _member(data: Design, parameters: NDArray[np.float32], image: ImageComponents | None) -> LinearMember:
     """The fitted weights, with the scales of the design folded in."""
-    after_categories = data.n_bag + data.n_categories
+    n_columns, after_categories = data.rows.shape[1], data.n_bag + data.n_categories
+    columns, seen, bias = data.sharing @ parameters[:n_columns], parameters[n_columns:-1], parameters[-1]
     member = LinearMember(
         n_bag=data.n_bag,
         n_categories=data.n_categories,
-        n_numbers=len(columns) - after_categories,
+        n_numbers=n_columns - after_categories,
         n_classes=len(bias),
+        image=image,
     )
     with torch.no_grad():
         member.bag.weight.copy_(torch.from_numpy(columns[: data.n_bag] * np.float32(BAG_SCALE)))
@@ -219,6 +324,8 @@ def _member(data: Design, columns: NDArray[np.float32], bias: NDArray[np.float32
             member.categories.weight.copy_(torch.from_numpy(columns[data.n_bag : after_categories]))
         if member.numbers is not None:
             member.numbers.weight.copy_(torch.from_numpy(columns[after_categories:] * np.float32(NUMBER_SCALE)).T)
+        if member.image_weights is not None:
+            member.image_weights.weight.copy_(torch.from_numpy(seen.T))
         member.bias.copy_(torch.from_numpy(bias))
         for table in (member.bag, member.categories):
             if table is not None:

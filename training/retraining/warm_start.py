@@ -30,7 +30,7 @@ from training.fitted import Clock, Fitted, write_fitted
 from training.held_out import HeldOut, Report, make_folds
 from training.joint import PRETRAINED, JointNetwork
 from training.joint_training import predict_joint, train_joint
-from training.members.linear import LinearMember, fit_linear
+from training.members.linear import ImageComponents, LinearMember, fit_linear
 from training.members.trees import FittedTrees, tree_features
 from training.noise import label_confidence
 from training.predict import Progress, predict
@@ -294,11 +294,13 @@ def _raw_logits(probabilities: NDArray[np.float32], state: TrainingState) -> NDA
 
 def _linear_member(arrays: Arrays) -> LinearMember:
     categories, numbers = arrays.get("categories.weight"), arrays.get("numbers.weight")
+    components = arrays.get("image.components")
     member = LinearMember(
         n_bag=len(arrays["bag.weight"]),
         n_categories=0 if categories is None else len(categories),
         n_numbers=0 if numbers is None else numbers.shape[1],
         n_classes=len(arrays["bias"]),
+        image=None if components is None else ImageComponents(*components.shape),
     )
     member.load_state_dict(_tensors(arrays))
     return member
