@@ -23,7 +23,7 @@ from training.catalogues.catalogue import open_catalogue
 from training.encode import encode_products
 from training.feature_store import FeatureStore, content_key
 from training.fit import train
-from training.members.efficientnet import EPSILON, N_FEATURES, STAGES, EfficientNetLite0
+from training.members.efficientnet import EPSILON, N_LAST, STAGES, EfficientNetLite0
 from training.pretrained import ImageEncoder, read_encoder
 
 Weights = dict[str, Tensor]
@@ -52,7 +52,7 @@ def published_form(seed: int = 0) -> Weights:
             layer(f"{name}._depthwise_conv", f"{name}._bn1", width, 1, stage.kernel)
             layer(f"{name}._project_conv", f"{name}._bn2", stage.n_out, width, 1)
             n_in, index = stage.n_out, index + 1
-    layer("_conv_head", "_bn1", N_FEATURES, n_in, 1)
+    layer("_conv_head", "_bn1", N_LAST, n_in, 1)
     return weights
 
 
@@ -74,7 +74,7 @@ def as_published(weights: Weights, images: Tensor) -> Tensor:
 
     maps = (images.permute(0, 3, 1, 2).float() - 127) / 128
     maps = nn.functional.relu6(norm(same(maps, weights["_conv_stem.weight"], stride=2), "_bn0"))
-    index = 0
+    index, means = 0, [maps.mean((2, 3))]
     for stage in STAGES:
         for repeat in range(stage.n_blocks):
             name, inside = f"_blocks.{index}", maps
@@ -86,7 +86,10 @@ def as_published(weights: Weights, images: Tensor) -> Tensor:
             inside = norm(same(inside, weights[f"{name}._project_conv.weight"]), f"{name}._bn2")
             maps = maps + inside if inside.shape == maps.shape and stride == 1 else inside
             index += 1
-    return nn.functional.relu6(norm(same(maps, weights["_conv_head.weight"]), "_bn1")).mean((2, 3))
+        if len(means) < 4:  # of the first stages
+            means.append(maps.mean((2, 3)))
+    means.append(nn.functional.relu6(norm(same(maps, weights["_conv_head.weight"]), "_bn1")).mean((2, 3)))
+    return torch.cat(means, dim=1)
 
 
 @pytest.fixture(scope="module")

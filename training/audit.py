@@ -5,7 +5,7 @@ How a label becomes a weight in training is left to `training.noise`; here the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,20 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contracts import Product
 from service.errors import CatalogueError
 from training.calibrate import fit_platt, logit
 from training.catalogues.catalogue import Catalogue, Labels
-from training.committee import QuickMembers, fit_quick
-from training.encode import MERCHANT_COLUMNS
+from training.catalogues.merchants import merchants_of
 from training.fit import prepare_part
-from training.held_out import believed, make_folds
+from training.held_out import believed, merchant_folds
 from training.noise import label_confidence
 from training.weights import mask
 
 SUSPECT = 0.5  # a yes that models believe less than the class's prior, a no that they believe less than a yes
 PRECISION_AT = (100, 500, 1_000, 5_000, 10_000)
-NO_MERCHANT = "–"
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
@@ -154,32 +151,20 @@ def audit(catalogue: Catalogue, *, n_folds: int, seed: int, progress: Progress) 
         raise CatalogueError(
             f"{catalogue.name}: labels are audited by text, categories and numbers; it has images only"
         )
-    weights, folds = mask(labels), make_folds(part.products, n_folds=n_folds, seed=seed)
-
-    def fit(rows: NDArray[np.int64]) -> QuickMembers:
-        return fit_quick(data.take(rows), labels[rows], weights[rows], seed=seed, n_threads=2)
-
-    said = logit(believed(data, folds, fit=fit, report=partial(progress, "cross-validate")))
+    merchants = merchants_of(catalogue.fields, part.products)
+    weights, folds = mask(labels), merchant_folds(merchants, part.products, n_folds=n_folds, seed=seed)
+    said = logit(believed(data, labels, weights, folds, report=partial(progress, "cross-validate")))
     probabilities = fit_platt(said, labels == 1, weights)(said)
     return Audit(
         catalogue=catalogue.name,
         classes=catalogue.taxonomy.classes,
         ids=tuple(product.product_id for product in part.products),
-        merchants=tuple(_merchants(catalogue, part.products)),
+        merchants=tuple(merchants),
         labels=labels,
         truth=part.truth,
         probabilities=probabilities,
         confidence=label_confidence(labels, probabilities),
     )
-
-
-def _merchants(catalogue: Catalogue, products: Sequence[Product]) -> list[str]:
-    """The merchant of each product, as far as a column says it."""
-    columns = [field.column.casefold() for field in catalogue.fields.categorical]
-    found = [index for index, column in enumerate(columns) if column in MERCHANT_COLUMNS]
-    if not found:
-        return [NO_MERCHANT] * len(products)
-    return [(*product.categories[found[0]], NO_MERCHANT)[0] for product in products]
 
 
 def _claims(found: Audit, merchant: str, rows: NDArray[np.int64], column: int) -> Claims:

@@ -20,8 +20,8 @@ from service.features.encoder import EncodedProduct, Encoder, Encoding
 from service.features.image import decode_image
 from service.features.numerical import NumericalEncoding, signed_log
 from service.features.text import FIELD_BREAK, TextEncoding, grams, words
+from training.catalogues.merchants import MERCHANT_COLUMNS
 
-MERCHANT_COLUMNS = {"merchant", "merchant_id"}
 MAX_WORDS = 30_000
 MAX_PAIRS = 20_000
 MAX_GRAMS = 15_000

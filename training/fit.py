@@ -1,8 +1,8 @@
 """Training from end to end: a catalogue's train part in, a complete bundle directory out.
 
-Two rounds of cross-fitting inside the train part come first, over folds that keep equal titles together: one by quick
-members says how far to trust each label, one by all members fits calibration, stacking and thresholds. Then all members
-are fitted on all products. The test part is never read.
+Two rounds of cross-fitting inside the train part come first. A linear member, over folds of whole merchants, says how
+far to trust each label; all members, over folds that keep equal titles together, give what calibration, stacking and
+thresholds are fitted on. Then all members are fitted on all products. The test part is never read.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import Encoder, Encoding
 from training.calibrate import fit_calibration
 from training.catalogues.catalogue import Catalogue, Labels, Part
+from training.catalogues.merchants import merchants_of
 from training.committee import Committee, Prepared, QuickMembers, fit_network, fit_quick, prepare
 from training.encode import encode_but_images, encode_products, learn_encoding
 from training.fitted import Clock, Fitted, write_fitted
 from training.gaps import gap_factors
-from training.held_out import Report, believed, cross_fit, make_folds
+from training.held_out import Report, believed, cross_fit, make_folds, merchant_folds
 from training.joint import JointOptions
 from training.noise import label_confidence
 from training.pretrained import ImageEncoder
@@ -39,6 +40,7 @@ from training.weights import mask, trainable_classes
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 Weights = NDArray[np.float32]
 MIN_PRODUCTS = 20
+N_BELIEF_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,9 @@ def fit_ensemble(
     noisy = options.labels == "merchant" and options.weigh_labels
     if noisy and data.designs:
         with clock.stage("weigh labels"):
-            fit = partial(_fit_quick, data, targets, confidence, options=options)
-            said = believed(data, folds, fit=fit, report=partial(progress, "weigh labels"))
+            merchants = merchants_of(catalogue.fields, lessons.products)
+            apart = merchant_folds(merchants, lessons.products, n_folds=N_BELIEF_FOLDS, seed=options.seed)
+            said = believed(data, targets, confidence, apart, report=partial(progress, "weigh labels"))
         confidence = label_confidence(targets, said)
     weights = lessons.loss_weights(confidence)
     standing = lessons.calibration_weights(mask(targets))  # not weighed by confidence: that is another base rate
@@ -127,8 +130,6 @@ def fit_ensemble(
     with clock.stage("calibrate"):
         calibration = fit_calibration(held.logits, held.present, targets, standing, people=lessons.human > 0)
         calibration = replace(calibration, gaps=gap_factors(held.gaps, calibration, targets, standing))
-    if noisy:  # the whole ensemble knows better than the quick members whom to trust
-        weights = lessons.loss_weights(label_confidence(targets, calibration(held.logits, held.present)))
     with clock.stage("train on all products"):
         report = partial(progress, "train on all products")
         committee = _fit_members(data, targets, weights, np.arange(len(targets)), report, options=options)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from service.contracts import Modality, Product
 from service.features.text import words
 from training.calibrate import sigmoid
-from training.committee import Committee, Prepared, QuickMembers
+from training.committee import Committee, Prepared
 from training.gaps import Gap, sampled_gaps
+from training.members.linear import fit_linear, linear_logits
 
 Values = TypeVar("Values", bound=np.generic)
 Report = Callable[[int, int], None]  # steps done, steps in all
@@ -48,19 +49,48 @@ def make_folds(products: Sequence[Product], *, n_folds: int, seed: int) -> NDArr
     return fold_of_group[group].astype(np.int64)
 
 
-def believed(
-    data: Prepared, folds: NDArray[np.int64], *, fit: Callable[[NDArray[np.int64]], QuickMembers], report: Report
-) -> NDArray[np.float64]:
-    """Mean probability of quick members for products they had not seen, (n_products, n_classes).
+def merchant_folds(
+    merchants: Sequence[str], products: Sequence[Product], *, n_folds: int, seed: int
+) -> NDArray[np.int64]:
+    """Fold of each product, (n_products,), in which each merchant is whole; those of `make_folds` where few are known.
+
+    A model that learned from a merchant repeats the mistakes that the merchant makes throughout, and then believes its
+    other labels. One that did not learn from it sees them.
 
     Parameters
     ----------
-    fit : fits the members on these rows
+    merchants : of each product
     """
+    names, of_product, sizes = np.unique(np.asarray(merchants), return_inverse=True, return_counts=True)
+    if len(names) < n_folds or sizes.max() > len(products) / 2:
+        return make_folds(products, n_folds=n_folds, seed=seed)
+    fold_of, filled = np.zeros(len(names), dtype=np.int64), np.zeros(n_folds, dtype=np.int64)
+    for name in np.argsort(-sizes, kind="stable"):
+        fold_of[name] = int(np.argmin(filled))
+        filled[fold_of[name]] += sizes[name]
+    return np.asarray(fold_of[of_product], dtype=np.int64)
+
+
+def believed(
+    data: Prepared,
+    targets: NDArray[np.int8],
+    weights: NDArray[np.float32],
+    folds: NDArray[np.int64],
+    *,
+    report: Report,
+) -> NDArray[np.float64]:
+    """What the linear member that reads most says of products it had not seen, (n_products, n_classes).
+
+    Parameters
+    ----------
+    data : with at least one design
+    targets, weights : (n_products, n_classes)
+    """
+    widest = list(data.designs.values())[-1]
     blocks: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     for fold, (seen, unseen) in enumerate(_splits(folds)):
-        logits = fit(seen).logits(data.take(unseen))
-        blocks.append((unseen, np.mean([sigmoid(values) for values in logits.values()], axis=0)))
+        member = fit_linear(widest.take(seen), targets[seen], weights[seen])
+        blocks.append((unseen, sigmoid(linear_logits(member, widest.take(unseen)))))
         report(fold + 1, int(folds.max()) + 1)
     return _in_order(blocks)
 

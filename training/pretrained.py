@@ -43,12 +43,12 @@ class ImageEncoder:
     def __init__(self, network: EfficientNetLite0, *, name: str, cache: Path, image_size: int = IMAGE_SIZE) -> None:
         self.network = network
         self.image_size = image_size
-        self._store = FeatureStore(cache / f"{name}-{image_size}", N_FEATURES)
+        self._store = FeatureStore(cache / f"{name}-{image_size}-{N_FEATURES}", N_FEATURES)
 
     def features(
         self, contents: Sequence[bytes | None], *, progress: Callable[[int, int], None]
     ) -> tuple[Features, NDArray[np.bool_]]:
-        """Features of image files, (n, 1280), 0 where there is none that can be decoded; and which have some, (n,)."""
+        """Features of image files, (n, n_features), 0 where none can be decoded; and which have some, (n,)."""
         return features_of(contents, store=self._store, compute=self._compute, block_size=BLOCK, progress=progress)
 
     def _compute(self, contents: Sequence[bytes]) -> tuple[list[int], Features]:

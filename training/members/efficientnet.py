@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-N_FEATURES = 1280
+N_LAST = 1280
 MEAN, SCALE = 127.0, 128.0  # of the pixels that it was trained on
 EPSILON = 1e-3  # of its batch normalisation
 STEM = 32
@@ -37,6 +37,9 @@ STAGES = (
     Stage(5, 2, 6, 192, 4),
     Stage(3, 1, 6, 320, 1),
 )
+N_EARLY = STEM + sum(stage.n_out for stage in STAGES[:3])  # colours and textures, which the last layer forgets
+N_FEATURES = N_EARLY + N_LAST
+EARLY_BLOCKS = (0, 2, 4)  # the last of each of the first three stages
 
 
 class Convolution(nn.Module):
@@ -73,7 +76,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """From pixels to 1280 features."""
+    """From pixels to features: the mean of the first layers' maps, and of the last one's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,14 +90,20 @@ class EfficientNetLite0(nn.Module):
                 n_in = stage.n_out
         self._blocks = tuple(blocks)
         self.blocks = nn.Sequential(*blocks)
-        self.head = Convolution(n_in, N_FEATURES, 1)
+        self.head = Convolution(n_in, N_LAST, 1)
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pixels (n, height, width, 3), uint8, sides divisible by 32, to (n, 1280)."""
+        """Pixels (n, height, width, 3), uint8, sides divisible by 32, to (n, 1392)."""
         maps = (images.permute(0, 3, 1, 2).float() - MEAN) * (1 / SCALE)
-        maps = self.blocks(nn.functional.relu6(self.stem(maps)))
-        return nn.functional.relu6(self.head(maps)).mean((2, 3))
+        maps = nn.functional.relu6(self.stem(maps))
+        means = [maps.mean((2, 3))]
+        for index, block in enumerate(self._blocks):
+            maps = block(maps)
+            if index in EARLY_BLOCKS:
+                means.append(maps.mean((2, 3)))
+        means.append(nn.functional.relu6(self.head(maps)).mean((2, 3)))
+        return torch.cat(means, dim=1)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Take over the weights of the published model.

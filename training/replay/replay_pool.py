@@ -23,7 +23,7 @@ from service.contracts import FieldSpec, Product
 from service.errors import CatalogueError
 from service.features.numerical import CLIP, signed_log
 from training.catalogues.catalogue import Catalogue, Labels
-from training.encode import MERCHANT_COLUMNS
+from training.catalogues.merchants import MERCHANT_COLUMNS
 from training.predict import Progress, predict
 
 if TYPE_CHECKING:
