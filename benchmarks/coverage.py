@@ -1,6 +1,7 @@
 """Do the intervals of live quality cover the truth as often as they say, and how far off are the macro rates?
 
 Run: python -m benchmarks.coverage [--seeds 200]
+     python -m benchmarks.coverage --catalogue CATALOGUE --home HOME [--seeds 60]
 
 Each seed is new traffic: 5,000 products, 49 classes, 400 products opened with five questions each: 2,000 answers. The
 model is calibrated, or overconfident: the truth follows log odds that are 30 % nearer to zero than the model says.
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -22,6 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks.claims import Claim, conclude
+from benchmarks.real_traffic import Stream, read_stream
 from benchmarks.simulated_traffic import NOON, Traffic, answer, answer_by_people, make_batch, make_traffic, seal
 from service.acquisition.cohort import Batch, Cohort, SampledProduct, SealedCohort, SealReason
 from service.acquisition.scores import QuestionWeights
@@ -151,21 +154,55 @@ ROWS: dict[str, tuple[Serve, float]] = {
 }
 
 
+REAL_ROWS: dict[str, Serve] = {
+    "flawless": serve_sealed,
+    "2 % wrong": by_people(0.02),
+    "5 % wrong": by_people(0.05),
+    "NO SECOND OPINIONS, 2 % wrong": by_people(0.02, second_opinions=False),
+    "NO SECOND OPINIONS, 5 % wrong": by_people(0.05, second_opinions=False),
+}
+
+
 def main() -> int:
     """Print the table and the claims."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=200)
-    n_seeds = parser.parse_args().seeds
+    parser.add_argument(
+        "--catalogue", type=Path, help="simulate annotators on its stream, as the bundle in HOME sees it"
+    )
+    parser.add_argument("--home", type=Path, help="a model store")
+    options = parser.parse_args()
+    seeds = track(range(options.seeds), description="simulating", console=Console(stderr=True))
+    if options.catalogue and options.home:
+        tallies = real_tallies(read_stream(options.catalogue, options.home), seeds)
+    else:
+        tallies = simulated_tallies(seeds)
+    _print(tallies, options.seeds)
+    return conclude("live quality", claims(tallies))
+
+
+def simulated_tallies(seeds: Iterable[int]) -> dict[str, Tally]:
+    """Every row of the table on traffic that is drawn anew for each seed."""
     tallies = {name: Tally() for name in ROWS}
-    for seed in track(range(n_seeds), description="simulating", console=Console(stderr=True)):
+    for seed in seeds:
         for honesty in (1.0, 0.7):
             traffic = make_traffic(N_PRODUCTS, N_CLASSES, rng=np.random.default_rng(seed), honesty=honesty)
             for name, (serve, own) in ROWS.items():
                 if own == honesty:
                     answered = serve(traffic, seed.to_bytes(4, "little"))
                     tallies[name].add(live_quality([answered], n_classes=N_CLASSES), traffic)
-    _print(tallies, n_seeds)
-    return conclude("live quality", claims(tallies))
+    return tallies
+
+
+def real_tallies(stream: Stream, seeds: Iterable[int]) -> dict[str, Tally]:
+    """Annotators who err and who do not, on samples of a real stream."""
+    tallies = {name: Tally() for name in REAL_ROWS}
+    for seed in seeds:
+        traffic = stream.sample(N_PRODUCTS, rng=np.random.default_rng(seed))
+        for name, serve in REAL_ROWS.items():
+            answered = serve(traffic, seed.to_bytes(4, "little"))
+            tallies[name].add(live_quality([answered], n_classes=stream.n_classes), traffic)
+    return tallies
 
 
 def claims(tallies: dict[str, Tally]) -> list[Claim]:

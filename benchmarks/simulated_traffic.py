@@ -36,11 +36,12 @@ class Traffic:
     probabilities: Float
     scores: Scores
     truth: NDArray[np.bool_]
+    thresholds: float | Float = THRESHOLD
 
     @property
     def positive(self) -> NDArray[np.bool_]:
         """The served yes/no."""
-        return self.probabilities >= THRESHOLD
+        return self.probabilities >= self.thresholds
 
     @property
     def true_positives(self) -> Float:
