@@ -5,7 +5,6 @@ Reading products from a request is left to `service.api.product_reader`, writing
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.acquisition.intake import ServedBundle
 from service.acquisition.scores import score
@@ -23,11 +21,11 @@ from service.batcher import Batcher
 from service.bundles.bundle import Manifest, read_bundle
 from service.cohort_keeper import CohortKeeper
 from service.contracts import Predictions
+from service.decoding import Decoders, Pixels
 from service.ensemble import Device, Ensemble
-from service.errors import NoBundle, UnreadableImage
+from service.errors import NoBundle
 from service.features.batch_encoder import BatchEncoder
 from service.features.encoder import Encoder, collate
-from service.features.image import Room, decode_image
 from service.scored import Scored, scored_batch
 from service.telemetry.metrics import Metrics
 from service.telemetry.traffic import N_RECORDS, TrafficWatch
@@ -37,7 +35,6 @@ N_RUNS = 4  # of the graph, in what is answered together: sorted by length, its 
 MANY_PRODUCTS = 8  # from here on, encoding them together costs less than one by one
 QUIET_TURNS = 2  # a request that has arrived begins its work in the turn after next
 
-Pixels = NDArray[np.uint8]
 Record = Mapping[str, Any]
 Pictured = tuple[Record, Pixels | None]  # a product as it waits for labelling, and its decoded image
 
@@ -192,12 +189,10 @@ class Classifier:
     ) -> None:
         self._batch_size = batch_size
         self._device = device
-        self._n_decoders = n_decoders
         self._metrics = metrics
         self._keeper = keeper
         self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._decoders = ThreadPoolExecutor(n_decoders, thread_name_prefix="decode")
-        self._room = Room()
+        self._decoders = Decoders(n_decoders)
         self._served: Served | None = None
 
     @property
@@ -259,7 +254,7 @@ class Classifier:
         unreadable: dict[int, str] = {}
         if images:
             started = perf_counter()
-            pixels, unreadable = await self._decoded(images, served.image_size)
+            pixels, unreadable = await self._decoders.decode(images, served.image_size)
             self._metrics.stage("decode", perf_counter() - started)
             records = to_be_kept(records, served.manifest.fields.image, unreadable)
         products = [(record, pixels.get(index)) for index, record in enumerate(records)]
@@ -280,26 +275,4 @@ class Classifier:
         if self._keeper is not None:
             self._inference.submit(self._keeper.close)
         self._inference.shutdown()
-        self._decoders.shutdown(cancel_futures=True)
-
-    async def _decoded(self, images: Mapping[int, bytes], size: int) -> tuple[dict[int, Pixels], dict[int, str]]:
-        """The images as pixels, and the reason for each that cannot be decoded, by position."""
-        pixels: dict[int, Pixels] = {}
-        unreadable: dict[int, str] = {}
-        pending = list(images.items())
-        for start in range(0, len(pending), self._n_decoders):  # no more at once: other requests have images too
-            chunk = pending[start : start + self._n_decoders]
-            decoded = await asyncio.gather(*(self._decode(content, size) for _, content in chunk))
-            for (index, _), outcome in zip(chunk, decoded, strict=True):
-                if isinstance(outcome, str):
-                    unreadable[index] = outcome
-                else:
-                    pixels[index] = outcome
-        return pixels, unreadable
-
-    async def _decode(self, content: bytes, size: int) -> Pixels | str:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._decoders, decode_image, content, size, self._room)
-        except UnreadableImage as error:
-            return str(error)
+        self._decoders.close()

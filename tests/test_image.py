@@ -153,3 +153,20 @@ def test_decoding_in_threads_leaves_the_warning_filters_alone() -> None:
         list(executor.map(lambda _: decode_image(content, 16), range(1000)))
 
     assert warnings.filters == before
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "RGBA"])
+def test_a_square_image_needs_no_border_and_loses_nothing(mode: str) -> None:
+    rng = np.random.default_rng(0)
+    shape = (48, 48, len(mode)) if mode != "L" else (48, 48)
+    square = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode)
+    buffer = io.BytesIO()
+    square.save(buffer, "PNG" if mode != "CMYK" else "JPEG")
+
+    found = decode_image(buffer.getvalue(), 24)
+
+    stored = Image.open(io.BytesIO(buffer.getvalue()))
+    if mode == "RGBA":
+        stored = Image.alpha_composite(Image.new("RGBA", stored.size, (255, 255, 255, 255)), stored)
+    stored.draft("RGB", (24, 24))
+    np.testing.assert_array_equal(found, np.asarray(stored.convert("RGB").resize((24, 24), Image.Resampling.BILINEAR)))

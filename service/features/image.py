@@ -131,6 +131,8 @@ def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     is_large = width * height * _copy_bytes(image) > MAX_COPY_BYTES
     shrunk = _shrunk(image, max(1, int(1 / scale) // 4)) if is_large else _opaque(image)
     flat = shrunk.resize(fitted, Image.Resampling.BILINEAR)
+    if fitted == (size, size):
+        return np.asarray(flat, dtype=np.uint8)
     canvas = Image.new("RGB", (size, size), BACKGROUND)
     canvas.paste(flat, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
     return np.asarray(canvas, dtype=np.uint8)
@@ -150,4 +152,4 @@ def _opaque(image: Image.Image) -> Image.Image:
     if _is_transparent(image):
         backed = Image.new("RGBA", image.size, (*BACKGROUND, 255))
         return Image.alpha_composite(backed, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # converting to the same copies
