@@ -16,7 +16,10 @@ RUN python3 -m venv --without-pip /opt/winnow \
  && python3 -m pip --python /opt/winnow/bin/python install --no-cache-dir --constraint constraints.txt --requirement serve.txt
 
 FROM dependencies AS train-dependencies
-# PyPI's torch for Linux brings gigabytes of CUDA along; name an index of CPU builds here to leave them out.
+# Training runs on processors, but the torch of PyPI for x86-64 Linux brings gigabytes of CUDA along. A CPU build of the
+# same release is preferred to it wherever pip sees one: name a folder of the base image or a page that has its wheel,
+# or an index of CPU builds.
+ARG PIP_FIND_LINKS=""
 ARG PIP_EXTRA_INDEX_URL=""
 # LightGBM runs on OpenMP; the serving image has no use for it.
 RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["train"], sep="\n")' \

@@ -36,11 +36,19 @@ make_base() {
   "${buildah[@]}" commit --quiet --rm "$made" "$1" >/dev/null
 }
 
+configured() { # OPTION: what this machine's pip is told, by a file or by the environment
+  python3 -m pip config get ":env:.$1" 2>/dev/null || python3 -m pip config get "global.$1" 2>/dev/null || true
+}
+
 build() { # TARGET
-  # How this machine's pip reaches its index, for the build alone; nothing of it stays in the image.
+  # How this machine's pip finds packages, for the build alone; nothing of it stays in the image.
   local reach=(--env PIP_CERT=/etc/ssl/certs/ca-certificates.crt --volume /etc/ssl/certs:/etc/ssl/certs:ro)
   [ -e /etc/pip.conf ] && reach+=(--volume /etc/pip.conf:/etc/pip.conf:ro)
-  for folder in $(sed -n 's#.*file://\(/[^/ ]*/[^/ ]*\).*#\1#p' /etc/pip.conf 2>/dev/null | sort -u); do
+  local wheels found
+  wheels=${WHEELS:-$(configured find-links)}
+  reach+=(--build-arg PIP_FIND_LINKS="$wheels" --build-arg PIP_EXTRA_INDEX_URL="$(configured extra-index-url)")
+  found=$(printf '%s\n' $wheels $(configured extra-index-url) | sed -n 's#^\(file://\)\?\(/[^/]*/[^/]*\).*#\2#p' | sort -u)
+  for folder in $found; do
     [ -d "$folder" ] && reach+=(--volume "$folder:$folder:ro")
   done
   [ -d /etc/apt/apt.conf.d ] && reach+=(--volume /etc/apt/apt.conf.d:/etc/apt/apt.conf.d:ro)
@@ -55,7 +63,11 @@ mounted() { # TARGET: sets root
   container=$("${buildah[@]}" from --pull-never "localhost/winnow-$1:check")
   containers+=("$container")
   root=$("${buildah[@]}" mount "$container")
-  echo "$1 image: $(du -sm "$root" | cut -f1) MB, torch $(find "$root/opt/winnow" -type d -name torch | wc -l), pip in the environment $(find "$root/opt/winnow" -type d -name pip | wc -l)"
+  local packages torch cuda
+  packages=$(cd "$root/opt/winnow"/lib/python3*/site-packages && printf '%s\n' *.dist-info)
+  torch=$(sed -n 's/^torch-\(.*\).dist-info$/\1/p' <<<"$packages")
+  cuda=$(grep -cE '^(nvidia_|cuda_)' <<<"${packages//nvidia_ml_py/}" || true)
+  echo "$1 image: $(du -sm "$root" | cut -f1) MB, torch ${torch:-none}, CUDA packages $cuda, pip $(grep -c '^pip-' <<<"$packages" || true)"
 }
 
 specify() { # ROLE TMP_SIZE ARGUMENTS...: what runc is to start, hardened
