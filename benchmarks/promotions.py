@@ -130,9 +130,9 @@ def _moves(  # noqa: PLR0917  all of one run
             turns = itertools.islice(itertools.cycle([*sound[1:], sound[0]]), N_PROMOTIONS)
             for version in turns:
                 promote(store, version, now=datetime.now(UTC), why="benchmark")
-                seconds.append(_until_all_follow(server, version, n_workers))
+                seconds.append(until_all_follow(server, version, n_workers))
             back = rollback(store, now=datetime.now(UTC)).version
-            seconds.append(_until_all_follow(server, back, n_workers))
+            seconds.append(until_all_follow(server, back, n_workers))
             (store.directory / "current").write_text(damaged)  # `promote` itself refuses it
             refused = _until_refused(server, n_workers)
             before = answers.of(back)
@@ -161,7 +161,7 @@ def _post(url: str, body: object, answers: Answers, stop: Event) -> None:
             answers.add(client.post("/classify", json=body))
 
 
-def _until_all_follow(server: Server, version: str, n_workers: int) -> float:
+def until_all_follow(server: Server, version: str, n_workers: int) -> float:
     """Seconds until many fresh connections in a row, which spread over the workers, are served by the version."""
     began, in_a_row = time.monotonic(), 0
     while in_a_row < 8 * n_workers:

@@ -120,12 +120,16 @@ SHAPES: Mapping[str, Callable[[Path], Path]] = {
 }
 
 
+def _kinds(word: str) -> Mapping[str, bool]:
+    return {name: name == word for name in WORDS}
+
+
 def write(
     directory: Path,
     fields: str,
     columns: Callable[[Sequence[str], Random], Columns],
     *,
-    classes: Callable[[str], Mapping[str, bool | None]] = lambda word: {name: name == word for name in WORDS},
+    classes: Callable[[str], Mapping[str, bool | None]] = _kinds,
 ) -> Path:
     """Write a catalogue whose products are of one of four kinds, with labels or truth in every part."""
     rng = Random(0)

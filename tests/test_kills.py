@@ -1,0 +1,71 @@
+"""Commands that move the pointer, killed at every step while a service answers from the same home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from benchmarks.killed import Commands, commands
+from benchmarks.kills import TINY, kill_promotion, kill_rollback, tiny_store
+from service.bundles.bundle_store import BundleStore
+from tests.served import Backend, serving
+from tests.tiny_bundle import EXAMPLE
+
+FIRST, SECOND = TINY
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BundleStore:
+    return tiny_store(tmp_path / "home")
+
+
+@pytest.fixture
+def run(store: BundleStore, tmp_path: Path) -> Iterator[Commands]:
+    with commands(tmp_path / "home", log=tmp_path / "log", directory=tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def backend(store: BundleStore, tmp_path: Path) -> Iterator[Backend]:
+    with serving(tmp_path / "home", WINNOW_SWAP_SECONDS="0.05", WINNOW_QUEUE="false") as started:
+        yield started
+
+
+@contextmanager
+def posting(backend: Backend) -> Iterator[list[tuple[int, str]]]:
+    """Post again and again while the block lasts; what was answered: the status and the bundle."""
+    answers: list[tuple[int, str]] = []
+    stop = Event()
+
+    def post() -> None:
+        while not stop.wait(0.01):
+            answer = backend.client.post("/classify", json={"products": [EXAMPLE]})
+            answers.append((answer.status_code, answer.json().get("model_version", "")))
+
+    with ThreadPoolExecutor(1) as pool:
+        posted = pool.submit(post)
+        try:
+            yield answers
+        finally:
+            stop.set()
+        posted.result()
+
+
+def test_a_promotion_or_a_rollback_killed_at_any_step_leaves_what_is_served_and_the_next_run_clean(
+    store: BundleStore, run: Commands, backend: Backend
+) -> None:
+    with posting(backend) as answers:
+        promotion = kill_promotion(store, run, before=FIRST, after=SECOND)
+        rollback = kill_rollback(store, run, before=SECOND, after=FIRST)
+
+    assert promotion.faults + rollback.faults == []
+    assert promotion.n_kills == len(promotion.steps) == len(rollback.steps)
+    assert (promotion.n_moved, rollback.n_moved) == (1, 1)  # only the kill after the pointer's rename
+    assert {step.split()[0] for step in promotion.steps} >= {"open", "write", "flush", "fsync", "os.mkdir", "os.rename"}
+    assert set(answers) <= {(200, FIRST), (200, SECOND)}
+    assert backend.number("winnow_bundle_swaps_total", outcome="refused") == 0
