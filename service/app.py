@@ -26,9 +26,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.acquisition.intake import AcquisitionRule, Intake, SealPolicy
 from service.api.access import AccessGuard, KeyRing, check_binding, parse_keys
+from service.api.bodies import BodyReader
 from service.api.classify_api import ClassifyApi
 from service.api.first_route import FirstRoute
-from service.api.guards import Admission, BodyReader, Guards, Reason
+from service.api.guards import Admission, Guards, Reason
 from service.api.label_api import LabelApi
 from service.api.page_headers import PageHeaders
 from service.api.pages_api import PagesApi

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.guards import REASON_OF, REASONS, Admission, BodyReader, Guards
+from service.api.bodies import LISTENED_BODIES, BodyReader
+from service.api.guards import REASON_OF, REASONS, Admission, Guards
 from service.api.page_headers import PageHeaders, content_security_policy
 from service.errors import TurnedAway
 from tests.asgi import Exchange, answer_ok, body, scope
@@ -94,10 +95,10 @@ def test_a_body_passes_unchanged_or_is_too_large(chunks: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("declared", ["101", "100000000", "9" * 5000, "-1", "1e3", "０"])
-def test_a_body_declared_too_large_is_refused_unread(declared: str) -> None:
+def test_a_body_declared_too_large_is_refused_before_it_is_read(declared: str) -> None:
     async def scenario() -> tuple[Exchange, list[str]]:
         harness = Harness()
-        exchange = await harness.post([], content_length=declared)
+        exchange = await harness.post(body([bytes(50)] * 4), content_length=declared)
         return exchange, harness.reasons
 
     exchange, reasons = asyncio.run(scenario())
@@ -105,6 +106,40 @@ def test_a_body_declared_too_large_is_refused_unread(declared: str) -> None:
     assert (exchange.status, reasons) == (413, ["body_too_large"])
     assert exchange.problem["detail"] == "a request may have at most 100 bytes; send fewer products at a time"
     assert exchange.headers["connection"] == "close"  # or the server would read the rest
+
+
+def test_a_refused_sender_is_answered_whole_then_listened_to_and_its_body_is_kept_nowhere() -> None:
+    async def scenario() -> tuple[Exchange, int, list[int]]:
+        harness = Harness()
+        exchange = Exchange(body([bytes(50)] * 20))
+        seen: list[int] = []
+
+        async def receive() -> Any:
+            seen.append(sum(len(message.get("body", b"")) for message in exchange.sent))
+            return await exchange.receive()
+
+        request = scope("POST", "/classify", headers={"content-length": "1000"})
+        await harness.guards(request, receive, exchange.send)
+        return exchange, harness.bodies.n_held_bytes, seen
+
+    exchange, n_held_bytes, seen = asyncio.run(scenario())
+
+    assert set(seen) == {int(exchange.headers["content-length"])}  # all of the answer, before any of the body
+    assert exchange.messages == []  # to the end of the body
+    assert n_held_bytes == 0
+    assert [message.get("more_body", False) for message in exchange.sent[1:]] == [True, False]
+
+
+def test_a_refused_sender_is_cut_off_after_sixteen_bodies_or_the_time_of_one() -> None:
+    async def scenario() -> tuple[Exchange, Exchange]:
+        endless = await Harness().post(body([bytes(50)] * 100), content_length="1000")
+        stalled = await Harness(read_seconds=BRIEF).post([], content_length="1000")
+        return endless, stalled
+
+    endless, stalled = asyncio.run(scenario())
+
+    assert len(endless.messages) == 101 - LISTENED_BODIES * 100 // 50
+    assert (stalled.status, len(stalled.sent)) == (413, 3)
 
 
 def test_a_body_that_stalls_is_refused_and_has_held_no_slot() -> None:

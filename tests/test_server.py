@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import httpx
@@ -241,3 +243,27 @@ def test_the_guards_stand_before_every_route(server: Server) -> None:
     assert (
         samples(server, "winnow_refused_requests_total")['winnow_refused_requests_total{reason="body_too_large"}'] == 1
     )
+
+
+def by_httpx(url: str, n_bytes: int) -> httpx.Response:
+    """An answer to a body that is sent to its end before the answer is read."""
+    megabytes = (bytes(1_000_000) for _ in range(n_bytes // 1_000_000))
+    return httpx.post(url, content=megabytes, headers={"content-length": str(n_bytes)}, timeout=60)
+
+
+def by_http_client(url: str, n_bytes: int) -> HTTPResponse:
+    """The same by the standard library, on which `requests` rests."""
+    connection = HTTPConnection(url.split("/")[2], timeout=60)
+    connection.request("POST", "/classify", body=bytes(n_bytes))
+    return connection.getresponse()
+
+
+def test_whoever_sends_a_far_too_large_body_to_its_end_reads_why_it_was_refused(server: Server) -> None:
+    answers = [by_httpx(f"{server.url}/classify", 100_000_000) for _ in range(3)]
+    plain = [by_http_client(f"{server.url}/classify", 100_000_000) for _ in range(3)]
+
+    assert {(answer.status_code, answer.headers["connection"]) for answer in answers} == {(413, "close")}
+    assert {answer.json()["title"] for answer in answers} == {"request body too large"}
+    assert {(answer.status, json.loads(answer.read())["title"]) for answer in plain} == {
+        (413, "request body too large")
+    }

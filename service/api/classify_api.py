@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
-from service.api.guards import whole_body
+from service.api.bodies import whole_body
 from service.api.problems import winnow_problem
 from service.api.product_reader import Posted, ProductReader
 from service.classifier import Classification, Classifier, Served
