@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from benchmarks.killed import Commands, commands
-from benchmarks.kills import TINY, kill_promotion, kill_rollback, tiny_store
+from benchmarks.kills import MOVES, TINY, kill_at_every_step, tiny_store
 from service.bundles.bundle_store import BundleStore
 from tests.served import Backend, serving
 from tests.tiny_bundle import EXAMPLE
@@ -60,8 +60,8 @@ def test_a_promotion_or_a_rollback_killed_at_any_step_leaves_what_is_served_and_
     store: BundleStore, run: Commands, backend: Backend
 ) -> None:
     with posting(backend) as answers:
-        promotion = kill_promotion(store, run, before=FIRST, after=SECOND)
-        rollback = kill_rollback(store, run, before=SECOND, after=FIRST)
+        promotion = kill_at_every_step(store, run, MOVES["promote"], rerun=False)
+        rollback = kill_at_every_step(store, run, MOVES["rollback"], rerun=False)
 
     assert promotion.faults + rollback.faults == []
     assert promotion.n_kills == len(promotion.steps) == len(rollback.steps)
