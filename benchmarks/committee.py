@@ -138,7 +138,7 @@ def _scores(runs: Sequence[Run]) -> Table:
     )
     for key, same in _grouped(runs).items():
         cells = [
-            _spread([_macro(one.probabilities, one.truth, indices) for one in same])
+            spread([macro(one.probabilities, one.truth, indices) for one in same])
             for indices in class_groups(same[0].truth).values()
         ]
         table.add_row(*key, *cells, str(len(same)), f"{np.mean([one.cpu_seconds['training'] for one in same]):.0f}")
@@ -149,7 +149,7 @@ def _against_best(runs: Sequence[Run]) -> Table:
     table = _table("The ensemble against its best member", "labels", "images", "seed", "member", "gain", "p")
     for one in runs:
         if one.setting.variant == "shipped" and not one.setting.n_products:
-            scores = [_macro(one.members[:, index], one.truth) for index in range(len(one.names))]
+            scores = [macro(one.members[:, index], one.truth) for index in range(len(one.names))]
             best = int(np.argmax(scores))
             gain, p_value = paired_bootstrap(one.probabilities, one.members[:, best], one.truth)
             images = "pretrained" if one.setting.pretrained else "own network"
@@ -168,7 +168,7 @@ def _joined(runs: Sequence[Run]) -> Table:
             continue
         cells = []
         for way in ways:
-            values = [_macro(said, one.truth) for one in same if (said := _way(one, way)) is not None]
+            values = [macro(said, one.truth) for one in same if (said := _way(one, way)) is not None]
             cells.append(f"{np.mean(values):.3f}" if values else "–")
         table.add_row(*key, *cells)
     return table
@@ -192,7 +192,7 @@ def _missing(runs: Sequence[Run]) -> Table:
         for part, (said, members) in one.missing.items():
             truth = one.truth[: len(said)]
             left = {
-                name: _macro(_filled(members[:, index]), truth)
+                name: macro(_filled(members[:, index]), truth)
                 for index, name in enumerate(one.names)
                 if not np.isnan(members[:, index]).all()
             }
@@ -200,7 +200,7 @@ def _missing(runs: Sequence[Run]) -> Table:
             best = max(filled, key=filled.__getitem__)
             images = "pretrained" if one.setting.pretrained else "own network"
             cells = (one.setting.labels, images, str(one.setting.seed), part)
-            table.add_row(*cells, f"{_macro(said, truth):.3f}", best, f"{filled[best]:.3f}")
+            table.add_row(*cells, f"{macro(said, truth):.3f}", best, f"{filled[best]:.3f}")
     return table
 
 
@@ -217,7 +217,7 @@ def _calibration(runs: Sequence[Run]) -> Table:
     for key, same in _grouped(runs).items():
         errors = [_calibration_errors(one) for one in same]
         if all(errors):
-            table.add_row(*key, _spread([float(np.mean(one)) for one in errors]), f"{max(map(max, errors)):.3f}")
+            table.add_row(*key, spread([float(np.mean(one)) for one in errors]), f"{max(map(max, errors)):.3f}")
     return table
 
 
@@ -230,14 +230,15 @@ def _calibration_errors(one: Run) -> list[float]:
     return errors
 
 
-def _macro(probabilities: Probabilities, truth: Labels, indices: NDArray[np.int64] | None = None) -> float:
+def macro(probabilities: Probabilities, truth: Labels, indices: NDArray[np.int64] | None = None) -> float:
     """Macro average precision over the classes that have a positive."""
     values = Precisions(probabilities, truth)()
     chosen = values if indices is None else values[indices]
     return float(np.nanmean(chosen)) if np.isfinite(chosen).any() else float("nan")
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Mean ± standard deviation, or the one value."""
     return f"{np.mean(values):.4f}" + (f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else "")
 
 

@@ -103,15 +103,19 @@ class Sampled(Catalogue):
         )
 
 
+def sampled(catalogue: Catalogue, labels: str, n_products: int) -> Sampled:
+    """The catalogue with a sample of its train part, or with all of it for 0; with its truth where that teaches."""
+    taught = catalogue.with_truth("train") if labels == "truth" else catalogue
+    return Sampled(**{**_fields(taught), "n_products": n_products})
+
+
 def run(catalogue: Catalogue, setting: Setting, *, keep: Path) -> None:
     """Train, classify the test part, and keep what came out."""
-    sampled = Sampled(**{**_fields(catalogue), "n_products": setting.n_products})
-    if setting.labels == "truth":
-        sampled = Sampled(**{**_fields(catalogue.with_truth("train")), "n_products": setting.n_products})
     options = replace(VARIANTS[setting.variant], labels=setting.labels, seed=setting.seed)
     images = find_encoder(CACHE.expanduser()) if setting.pretrained else None
     clock = Clock()
-    fitted = fit_ensemble(sampled, options=options, clock=clock, images=images, progress=_quiet)
+    some = sampled(catalogue, setting.labels, setting.n_products)
+    fitted = fit_ensemble(some, options=options, clock=clock, images=images, progress=_quiet)
     part = catalogue.read("test")
     said = _said(catalogue, fitted, part.products, images)
     arrays: dict[str, Any] = {"probabilities": said[0], "members": said[1], "truth": part.truth}

@@ -122,8 +122,8 @@ def _schedule(optimizer: torch.optim.Optimizer, n_steps: int) -> torch.optim.lr_
 
 def _descend(network: JointNetwork, losses: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
     """One step down L_fused + 0.3 Σ L_m."""
-    auxiliary = [loss for name, loss in losses.items() if name != "fused"]
-    total = losses["fused"] + network.options.auxiliary_weight * torch.stack([torch.zeros(()), *auxiliary]).sum()
+    auxiliary = network.options.auxiliary_weight
+    total = torch.stack([loss if name == "fused" else auxiliary * loss for name, loss in losses.items()]).sum()
     optimizer.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT)
