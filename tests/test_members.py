@@ -126,6 +126,18 @@ def test_a_linear_member_reads_the_features_of_images_where_there_are_some(
     np.testing.assert_allclose(linear_logits(again, data), linear_logits(member, data), atol=1e-3)
 
 
+def test_parts_of_a_design_add_up_to_it(encoding: Encoding, encoded: list[EncodedProduct]) -> None:
+    data = design(encoded, encoding, wide=True, image_features=seen_images(len(encoded)))
+
+    text, table, image = data.parts()
+
+    assert (text.rows + table.rows != data.rows).nnz == 0
+    assert text.rows.nnz
+    assert table.rows.nnz
+    assert not image.rows.nnz
+    assert [part.image_features is None for part in (text, table, image)] == [True, True, False]
+
+
 def test_a_linear_member_minimises_its_loss(encoding: Encoding, encoded: list[EncodedProduct]) -> None:
     """Against scikit-learn, which solves the same problem where no weights are shared."""
     from sklearn.linear_model import LogisticRegression

@@ -135,7 +135,7 @@ class Audit:
 
 
 def audit(catalogue: Catalogue, *, n_folds: int, seed: int, progress: Progress) -> Audit:
-    """Cross-validate the members that take seconds, and say of every merchant label how far to trust it.
+    """Cross-validate linear members, and say of every merchant label how far to trust it.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Training from end to end: a catalogue's train part in, a complete bundle directory out.
 
-Two rounds of cross-fitting inside the train part come first. A linear member, over folds of whole merchants, says how
+Two rounds of cross-fitting inside the train part come first. Linear members, over folds of whole merchants, say how
 far to trust each label; all members, over folds that keep equal titles together, give what calibration, stacking and
 thresholds are fitted on. Then all members are fitted on all products. The test part is never read.
 """

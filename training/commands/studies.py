@@ -36,13 +36,15 @@ def audit_labels(
         Path | None, typer.Option(help="Where the list goes: a .csv, .jsonl or .parquet file; by default not written.")
     ] = None,
     limit: Annotated[int, typer.Option(help="How many labels to list, the least trusted first.", min=1)] = 5_000,
-    n_folds: Annotated[int, typer.Option("--folds", help="Parts that the products are cross-validated in.", min=2)] = 3,
+    n_folds: Annotated[
+        int, typer.Option("--folds", help="Parts to cross-validate in; merchants stay whole.", min=2)
+    ] = 5,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """List the merchant labels that are most likely wrong, and which merchants are bad at which classes.
 
-    Models that have not seen a product say how far to trust each of its labels. Where the truth of the train part lies
+    Models that learned from other merchants say how far to trust each label. Where the truth of the train part lies
     beside it, the list is judged against it; nothing else looks at it.
     """
     from training.audit import audit  # noqa: PLC0415  loads torch

@@ -7,7 +7,7 @@ learned. After fitting the sum is stored in the word's own row: at serving time 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -61,10 +61,22 @@ class Design:
 
     def without_text(self) -> Design:
         """The same products as if none had any text."""
+        return replace(self, rows=self._only(self.rows.indices >= self.n_bag))
+
+    def parts(self) -> list[Design]:
+        """The same products by their text alone, by categories and numbers alone, and by their image alone."""
+        is_text = self.rows.indices < self.n_bag
+        by_columns = [replace(self, rows=self._only(kept), image_features=None) for kept in (is_text, ~is_text)]
+        found = [part for part in by_columns if part.rows.nnz]
+        if self.image_features is not None:
+            found.append(replace(self, rows=self._only(np.zeros_like(is_text))))
+        return found
+
+    def _only(self, kept: NDArray[np.bool_]) -> csr_array:
         rows = self.rows.copy()
-        rows.data[rows.indices < self.n_bag] = 0.0
+        rows.data[~kept] = 0.0
         rows.eliminate_zeros()
-        return Design(rows, self.sharing, self.n_bag, self.n_categories, self.image_features)
+        return rows
 
 
 class ImageComponents(nn.Module):
