@@ -54,7 +54,7 @@ class BodyReader:
         try:
             async with asyncio.timeout(self._read_seconds):
                 await self._collect(receive, chunks)
-        except BaseException as error:
+        except BaseException as error:  # cancelled or not: what was held must be let go
             self.release(sum(map(len, chunks)))
             if isinstance(error, TimeoutError):
                 raise BodyTimedOut(f"the body did not arrive within {self._read_seconds:g} seconds") from error

@@ -98,7 +98,7 @@ class Border:
 
         try:
             await self._app(scope, receive, watched_send)
-        except Exception:
+        except Exception:  # whatever it was, the client gets an answer and the log the cause
             logger.error("request failed", extra={"route": self._route or _route(scope)}, exc_info=True)
             if not status:
                 response = problem(500, "internal error", "the request could not be answered; it was logged")

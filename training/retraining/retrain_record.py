@@ -25,7 +25,7 @@ def recorded(retrain: Callable[[], Retraining], directory: Path, *, clock: Calla
     except NothingNew:
         append(directory / RETRAININGS, asdict(Result("nothing_new", clock().timestamp())))
         raise
-    except Exception:
+    except Exception:  # whatever it was is written down, and goes on
         append(directory / RETRAININGS, asdict(Result("failed", clock().timestamp())))
         raise
     append(directory / RETRAININGS, asdict(result(done, ended=clock())))
