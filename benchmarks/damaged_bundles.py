@@ -59,7 +59,7 @@ def damaged_promotions(store: BundleStore, *, n_damaged: int, rng: Random) -> li
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     classifier = Classifier(batch_size=8, n_decoders=1, metrics=metrics)
-    swapper = Swapper(store, classifier, metrics)
+    swapper = Swapper(store, classifier, metrics.bundle)
     swapper.check(whole.name, now_seconds=0.0)
     answer = _answer(whole)
     refused: Counter[str] = Counter()

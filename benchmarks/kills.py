@@ -137,7 +137,7 @@ def served_at_start(store: BundleStore) -> str:
     metrics = Metrics(CollectorRegistry())
     classifier = Classifier(batch_size=8, n_decoders=1, metrics=metrics)
     try:
-        Swapper(store, classifier, metrics).start(now_seconds=0.0)
+        Swapper(store, classifier, metrics.bundle).start(now_seconds=0.0)
         return classifier.served.manifest.version if classifier.ready else "nothing"
     finally:
         classifier.close()

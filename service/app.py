@@ -1,19 +1,14 @@
-"""The composition root of the service: settings, parts, routes, and BentoML around them.
+"""The composition root of the service: settings, routes, and BentoML around them.
 
 `create_app` is a plain ASGI application for tests and tools; `Winnow` is what `bentoml serve service.app:Winnow` runs.
+What the service is made of is left to `service.parts`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
-import secrets
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import bentoml
@@ -21,10 +16,9 @@ import click
 from _bentoml_sdk import Service
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.acquisition.intake import AcquisitionRule, Intake, SealPolicy
 from service.api.access import AccessGuard, KeyRing, check_binding, parse_keys
 from service.api.bodies import BodyReader
 from service.api.classify_api import ClassifyApi
@@ -35,24 +29,14 @@ from service.api.page_headers import PageHeaders
 from service.api.pages_api import PagesApi
 from service.api.problems import EXCEPTION_HANDLERS, Border, problem
 from service.api.quality_api import QualityApi
-from service.bundles.bundle_store import BundleStore
-from service.bundles.retrainings import RetrainingWatch
-from service.bundles.swap import Swapper
 from service.classifier import Classifier
-from service.cohort_keeper import CohortKeeper
 from service.collector import settle
 from service.image_fetch import ImageFetcher, parse_hosts
-from service.image_urls import ImageUrls
-from service.label_queue.replica import replica_name
-from service.label_queue.spill import SpillDirectory, directory_for
-from service.label_queue.store import open_store
-from service.label_queue.writer import QueueWriter
-from service.retention import Retention
+from service.parts import Parts, make_parts, running
 from service.settings import Settings
 from service.telemetry.logs import configure_logging
 from service.telemetry.metrics import Metrics
 from service.telemetry.metrics_directory import join_directory, open_directory
-from service.telemetry.queue_watch import QueueWatch
 
 # BentoML answers these, for all its workers; everything else is ours and passes it by.
 BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})
@@ -64,11 +48,6 @@ READING = ("GET", "HEAD")  # methods that BentoML's routes know
 # large images in two threads left 120 MB behind. A fixed limit, in bytes, lets each go back when it is freed.
 LARGE_ALLOCATIONS = ("MALLOC_MMAP_THRESHOLD_", "4000000")
 LOOPBACK = "127.0.0.1"
-QUEUE_SECONDS = 15.0  # between two looks at the label queue, for the metrics
-RETENTION_SECONDS = 3600.0  # between two looks for products that are too old to be kept
-TICK_SECONDS = 1.0  # between two looks at the age of the open cohort
-
-logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -86,68 +65,24 @@ def create_app(
     on_loaded : called when a bundle has been loaded
     """
     fetcher = fetcher or ImageFetcher(parse_hosts(settings.image_hosts), timeout_seconds=settings.image_seconds)
-    images = ImageUrls(fetcher, on_fetch=metrics.image_fetched)
-    queue = open_store(
-        settings.database_url.get_secret_value(), lease_seconds=settings.lease_seconds, replica=replica_name()
-    )
-    writer = QueueWriter(queue, spill=_spill(settings))
-    keeper = _keeper(settings, writer, metrics) if settings.queue else None
-    classifier = Classifier(
-        batch_size=settings.batch_size,
-        device=settings.device,
-        n_decoders=_n_decoders(),
-        metrics=metrics,
-        keeper=keeper,
-    )
-    classify = ClassifyApi(classifier, images, max_products=settings.max_products)
-    labels = LabelApi(queue, served=lambda: classifier.manifest, on_labels=metrics.labelled)
-    quality = QualityApi(queue, served=lambda: classifier.manifest)
-    pages = PagesApi(classifier, images, max_products=settings.max_products)
+    parts = make_parts(settings, metrics, fetcher=fetcher)
+    classify = ClassifyApi(parts.classifier, parts.images, max_products=settings.max_products)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        store = BundleStore(settings.home, settings.model)
-        watch = QueueWatch(queue, writer, metrics, served=lambda: classifier.manifest)
-        swapper = Swapper(store, classifier, metrics, on_loaded=on_loaded)
-        swapper.start(now_seconds=asyncio.get_running_loop().time())
-        tasks = [
-            asyncio.create_task(_tick(classifier)),
-            asyncio.create_task(swapper.follow(every_seconds=settings.swap_seconds)),
-            asyncio.create_task(watch.follow(every_seconds=QUEUE_SECONDS)),
-            asyncio.create_task(
-                RetrainingWatch(store.directory, metrics.retrainings).follow(every_seconds=QUEUE_SECONDS)
-            ),
-            asyncio.create_task(Retention(queue, days=settings.retention_days).follow(every_seconds=RETENTION_SECONDS)),
-        ]
-        try:
+        async with running(parts, settings, metrics, on_loaded=on_loaded):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            fetcher.close()
-            classifier.close()
-            writer.close()
-            queue.close()
 
     app = FirstRoute(
         method="POST",
         path=CLASSIFY,
-        first=Border(classify, metrics, route=CLASSIFY),
-        routes=[
-            Route(CLASSIFY, classify, methods=["POST"]),
-            *labels.routes(),
-            *quality.routes(),
-            Route("/model", pages.model, methods=["GET"]),
-            Route("/openapi.json", pages.openapi, methods=["GET"]),
-            Route("/docs", pages.docs, methods=["GET"]),
-            Route("/", pages.overview, methods=["GET"]),
-            Route("/pages/{name}", pages.file, methods=["GET"]),
-        ],
-        middleware=[Middleware(Border, metrics=metrics)],
+        first=Border(classify, metrics.requests, route=CLASSIFY),
+        routes=[Route(CLASSIFY, classify, methods=["POST"]), *_other_routes(parts, settings, metrics)],
+        middleware=[Middleware(Border, metrics=metrics.requests)],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
-    app.state.classifier = classifier
+    app.state.classifier = parts.classifier
     app.state.metrics = metrics
     return app
 
@@ -177,34 +112,23 @@ def key_ring(settings: Settings) -> KeyRing:
     return KeyRing(parse_keys(settings.api_keys.get_secret_value()))
 
 
+def _other_routes(parts: Parts, settings: Settings, metrics: Metrics) -> list[BaseRoute]:
+    labels = LabelApi(parts.queue, served=parts.manifest, on_labels=metrics.queue.labelled)
+    quality = QualityApi(parts.queue, served=parts.manifest)
+    pages = PagesApi(parts.classifier, parts.images, max_products=settings.max_products)
+    return [
+        *labels.routes(),
+        *quality.routes(),
+        Route("/model", pages.model, methods=["GET"]),
+        Route("/openapi.json", pages.openapi, methods=["GET"]),
+        Route("/docs", pages.docs, methods=["GET"]),
+        Route("/", pages.overview, methods=["GET"]),
+        Route("/pages/{name}", pages.file, methods=["GET"]),
+    ]
+
+
 def _needs_slot(method: str, path: str) -> bool:
     return method == "POST" and path == CLASSIFY
-
-
-def _spill(settings: Settings) -> SpillDirectory:
-    directory = directory_for(Path(settings.spill_directory), settings.database_url.get_secret_value())
-    return SpillDirectory(directory, capacity_bytes=settings.spill_bytes)
-
-
-def _keeper(settings: Settings, writer: QueueWriter, metrics: Metrics) -> CohortKeeper:
-    policy = SealPolicy(
-        max_products=settings.cohort_products,
-        max_age=timedelta(seconds=settings.cohort_seconds),
-        capacity=settings.cohort_tasks,
-    )
-    rule = AcquisitionRule(n_questions=settings.questions)
-    intake = Intake(new_salt=lambda: secrets.token_bytes(16), policy=policy, rule=rule)
-    return CohortKeeper(intake, writer, worker=f"{socket.gethostname()}:{os.getpid()}", metrics=metrics)
-
-
-async def _tick(classifier: Classifier) -> None:
-    while True:
-        await asyncio.sleep(TICK_SECONDS)
-        classifier.tick()
-
-
-def _n_decoders() -> int:
-    return max(2, min(8, os.cpu_count() or 1))
 
 
 @asynccontextmanager
@@ -222,7 +146,7 @@ async def _pass_on(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _count_refusal(reason: Reason) -> None:
-    application.state.inner.state.metrics.refused(reason)
+    application.state.inner.state.metrics.requests.refused(reason)
 
 
 def _requested_host() -> str | None:

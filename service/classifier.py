@@ -70,15 +70,15 @@ class Served:
             max_batch_size=N_RUNS * batch_size,
             executor=inference,
             quiet_turns=QUIET_TURNS,
-            on_wait=lambda seconds: metrics.batch_stage("wait", seconds),
+            on_wait=lambda seconds: metrics.classify.batch_stage("wait", seconds),
         )
         self._ensemble = Ensemble(bundle, device=device)
         self._classes = bundle.manifest.taxonomy.classes
         self._members = [member.name for member in bundle.manifest.members]
         self._thresholds = np.asarray(bundle.manifest.thresholds, dtype=np.float64)
         self._member_weights = np.asarray([member.weights for member in bundle.manifest.members], dtype=np.float64)
-        self._metrics = metrics
-        self._traffic = TrafficWatch(bundle.manifest, metrics)
+        self._metrics = metrics.classify
+        self._traffic = TrafficWatch(bundle.manifest, metrics.traffic)
         self._keeper = keeper
         self._for_intake = ServedBundle(
             version=bundle.manifest.version,
@@ -235,7 +235,7 @@ class Classifier:
             keeper=self._keeper,
         )
         self._served = served
-        self._metrics.serving(
+        self._metrics.bundle.serving(
             version=served.manifest.version,
             taxonomy=served.manifest.taxonomy.version,
             created_seconds=served.manifest.created_at.timestamp(),
@@ -255,11 +255,11 @@ class Classifier:
         if images:
             started = perf_counter()
             pixels, unreadable = await self._decoders.decode(images, served.image_size)
-            self._metrics.stage("decode", perf_counter() - started)
+            self._metrics.classify.stage("decode", perf_counter() - started)
             records = to_be_kept(records, served.manifest.fields.image, unreadable)
         products = [(record, pixels.get(index)) for index, record in enumerate(records)]
         parts = await served.batcher.submit(products)
-        self._metrics.classified(len(products), len(unreadable))
+        self._metrics.classify.classified(len(products), len(unreadable))
         return Classification(served, parts, unreadable)
 
     def tick(self) -> None:

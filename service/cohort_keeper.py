@@ -20,7 +20,7 @@ from service.acquisition.scores import Scores, joined
 from service.contracts import Predictions
 from service.label_queue.rows import NewCohort
 from service.quality.cohort_records import new_cohort
-from service.telemetry.metrics import Metrics
+from service.telemetry.queue_metrics import QueueMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class CohortKeeper:
         sink: CohortSink,
         *,
         worker: str,
-        metrics: Metrics,
+        metrics: QueueMetrics,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._intake = intake

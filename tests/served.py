@@ -39,6 +39,6 @@ def serving(home: Path, *, fetcher: ImageFetcher | None = None, **environment: s
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     app = create_app(settings, metrics, fetcher=fetcher)
-    whole = guarded(app, settings, on_refusal=metrics.refused)
+    whole = guarded(app, settings, on_refusal=metrics.requests.refused)
     with TestClient(whole, base_url="http://127.0.0.1:3000", raise_server_exceptions=False) as client:
         yield Backend(client, registry, app.state.classifier, [r for r in app.routes if isinstance(r, Route)])

@@ -26,7 +26,7 @@ DOORS = {
     "onnx": ("training.export",),
     "onnxruntime": ("service.ensemble",),
     "PIL": ("service.features.image", "training.demo.pictures"),
-    "prometheus_client": ("service.telemetry.metrics",),
+    "prometheus_client": ("service.telemetry.registry",),
     "psycopg": ("service.label_queue",),
     "pyarrow": (
         "training.catalogues.catalogue",

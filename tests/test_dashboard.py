@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,16 +20,12 @@ from service.app import create_app
 from service.bundles.retrainings import OUTCOMES as RETRAINING_OUTCOMES
 from service.image_fetch import OUTCOMES as FETCH_OUTCOMES
 from service.settings import Settings
-from service.telemetry.metrics import (
-    SECONDS,
-    BatchStage,
-    CohortOutcome,
-    Metrics,
-    Outcome,
-    RequestStage,
-    SwapOutcome,
-    TaskOutcome,
-)
+from service.telemetry.bundle_metrics import SwapOutcome
+from service.telemetry.classify_metrics import BatchStage, RequestStage
+from service.telemetry.metrics import Metrics
+from service.telemetry.queue_metrics import CohortOutcome, TaskOutcome
+from service.telemetry.registry import SECONDS
+from service.telemetry.request_metrics import Outcome
 
 ROOT = Path(__file__).parent.parent
 DASHBOARD = ROOT / "k8s" / "base" / "dashboard.json"
@@ -44,13 +40,9 @@ ROWS = ["Traffic", "Model", "Queue", "Training"]
 
 
 def wrappers() -> list[MetricWrapperBase]:
-    values = _all_values(vars(Metrics(CollectorRegistry())))
-    return [value for value in values if isinstance(value, MetricWrapperBase) and not value._labelvalues]
-
-
-def _all_values(attributes: dict[str, Any]) -> Iterator[Any]:
-    for value in attributes.values():
-        yield from value.values() if isinstance(value, dict) else [value]
+    registry = CollectorRegistry()
+    Metrics(registry)
+    return [metric for metric in registry._collector_to_names if isinstance(metric, MetricWrapperBase)]
 
 
 def exported(metric: MetricWrapperBase) -> dict[str, set[str]]:

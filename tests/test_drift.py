@@ -144,7 +144,7 @@ def seen(probabilities: NDArray[np.float32]) -> Seen:
 def traffic() -> tuple[TrafficWatch, CollectorRegistry]:
     registry = CollectorRegistry()
     manifest = Manifest.model_validate({**tiny_manifest("tiny-1"), "files": {}})
-    return TrafficWatch(manifest, Metrics(registry)), registry
+    return TrafficWatch(manifest, Metrics(registry).traffic), registry
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=50))
@@ -189,7 +189,7 @@ def test_very_many_classes_share_their_series() -> None:
     manifest = Manifest.model_validate(
         {**tiny_manifest("tiny-1"), "files": {}, "taxonomy": {"classes": names}, "members": members, **per_class}
     )
-    watch = TrafficWatch(manifest, Metrics(registry))
+    watch = TrafficWatch(manifest, Metrics(registry).traffic)
 
     watch.take(seen(np.full((2, 300), 0.75, dtype=np.float32)))
     watch.publish()

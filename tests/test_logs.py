@@ -61,7 +61,7 @@ def test_an_unforeseen_error_is_a_problem_of_ours_and_counted(caplog: pytest.Log
     registry = CollectorRegistry()
     app = Starlette(
         routes=[Route("/fail", fail)],
-        middleware=[Middleware(Border, metrics=Metrics(registry))],
+        middleware=[Middleware(Border, metrics=Metrics(registry).requests)],
         exception_handlers=EXCEPTION_HANDLERS,
     )
 

@@ -37,7 +37,7 @@ def retraining(said: Verdict) -> Callable[[], Retraining]:
 
 def told(directory: Path) -> CollectorRegistry:
     registry = CollectorRegistry()
-    RetrainingWatch(directory, Metrics(registry).retrainings).look()
+    RetrainingWatch(directory, Metrics(registry).retraining.ended).look()
     return registry
 
 

@@ -39,7 +39,7 @@ class Worker:
         self.registry = CollectorRegistry()
         metrics = Metrics(self.registry)
         self.classifier = Classifier(batch_size=8, n_decoders=1, metrics=metrics)
-        self.swapper = Swapper(store, self.classifier, metrics)
+        self.swapper = Swapper(store, self.classifier, metrics.bundle)
 
     @property
     def version(self) -> str:

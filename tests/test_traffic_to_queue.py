@@ -109,7 +109,7 @@ class Sink:
 def keeper_and_sink(*, max_products: int = 1_000) -> tuple[CohortKeeper, Sink]:
     sink = Sink()
     intake = Intake(new_salt=lambda: b"salt", policy=SealPolicy(max_products=max_products, capacity=5))
-    return CohortKeeper(intake, sink, worker="w", metrics=Metrics(CollectorRegistry()), now=lambda: NOW), sink
+    return CohortKeeper(intake, sink, worker="w", metrics=Metrics(CollectorRegistry()).queue, now=lambda: NOW), sink
 
 
 def take(keeper: CohortKeeper, rows: range, *, version: str = "first") -> None:
@@ -168,7 +168,7 @@ def test_a_tick_lets_held_products_grow_old() -> None:
     times = iter((NOW, NOW, NOW + timedelta(hours=1)))
     sink = Sink()
     intake = Intake(new_salt=lambda: b"salt", policy=SealPolicy(max_age=timedelta(minutes=15)))
-    keeper = CohortKeeper(intake, sink, worker="w", metrics=Metrics(CollectorRegistry()), now=lambda: next(times))
+    keeper = CohortKeeper(intake, sink, worker="w", metrics=Metrics(CollectorRegistry()).queue, now=lambda: next(times))
 
     take(keeper, range(3))
     keeper.tick("first")
@@ -188,7 +188,7 @@ class FullSink:
 def test_a_batch_that_cannot_be_sampled_is_counted_and_raises_nothing() -> None:
     registry = CollectorRegistry()
     keeper = CohortKeeper(
-        Intake(new_salt=lambda: b"salt"), FullSink(), worker="w", metrics=Metrics(registry), now=lambda: NOW
+        Intake(new_salt=lambda: b"salt"), FullSink(), worker="w", metrics=Metrics(registry).queue, now=lambda: NOW
     )
 
     keeper.take(None, id_field="product_id", records=[{}], predictions=None, scores=None)  # type: ignore[arg-type]

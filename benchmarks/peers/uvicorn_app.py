@@ -18,7 +18,7 @@ from service.telemetry.metrics import Metrics
 async def _lifespan(outer: Starlette) -> AsyncIterator[None]:
     metrics = Metrics()
     inner = create_app(settings, metrics)
-    outer.state.guarded = guarded(inner, settings, on_refusal=metrics.refused)
+    outer.state.guarded = guarded(inner, settings, on_refusal=metrics.requests.refused)
     async with inner.router.lifespan_context(inner):
         yield
 

@@ -1,6 +1,6 @@
 """Errors at the border: every refusal and failure becomes an RFC 9457 problem document.
 
-Which error means what is left to `service.errors`; counting them is left to `service.telemetry.metrics`.
+Which error means what is left to `service.errors`; counting them is left to `service.telemetry.request_metrics`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import WinnowError
-from service.telemetry.metrics import Metrics, Outcome
+from service.telemetry.request_metrics import Outcome, RequestMetrics
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
@@ -76,7 +76,7 @@ class Border:
     route : of all requests that come by here, where there is but one; else the one that the router finds
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, route: str | None = None) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics, *, route: str | None = None) -> None:
         self._app = app
         self._metrics = metrics
         self._route = route
@@ -106,7 +106,7 @@ class Border:
         finally:
             self._metrics.left()
             route = self._route or _route(scope)
-            self._metrics.request(route=route, outcome=_outcome(status), seconds=perf_counter() - started)
+            self._metrics.answered(route=route, outcome=_outcome(status), seconds=perf_counter() - started)
 
 
 def _route(scope: Scope) -> str:

@@ -1,7 +1,7 @@
 """What came of each retraining: one JSON line each, beside the bundles, where every replica can read it.
 
 Retraining runs in a process of its own that no scrape meets, so the service tells of it. Writing is left to
-`training.retraining.retrain_record`, the metrics' names to `service.telemetry.metrics`.
+`training.retraining.retrain_record`, the metrics' names to `service.telemetry.retraining_metrics`.
 """
 
 from __future__ import annotations

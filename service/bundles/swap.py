@@ -17,7 +17,7 @@ from service.bundles.bundle_store import BundleStore
 from service.bundles.promotions import history, served_before
 from service.classifier import Classifier
 from service.errors import BundleRefused, NoBundle
-from service.telemetry.metrics import Metrics
+from service.telemetry.bundle_metrics import BundleMetrics
 
 Outcome = Literal["unchanged", "swapped", "refused"]
 
@@ -39,7 +39,7 @@ class Swapper:
         self,
         store: BundleStore,
         classifier: Classifier,
-        metrics: Metrics,
+        metrics: BundleMetrics,
         *,
         on_loaded: Callable[[], None] = lambda: None,
     ) -> None:

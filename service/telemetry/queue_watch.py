@@ -42,20 +42,20 @@ class QueueWatch:
     def look(self, *, now: datetime) -> None:
         """Ask the writer and the store, and tell the metrics."""
         counts = self._writer.counts()
-        self._metrics.writer(counts, self._before, n_spilled=self._writer.n_spilled())
+        self._metrics.queue.writer(counts, self._before, n_spilled=self._writer.n_spilled())
         self._before = counts
         try:
             stats = self._queue.stats(now=now)
         except QueueUnavailable:
-            self._metrics.store(is_up=False)
+            self._metrics.queue.store(is_up=False)
             return
-        self._metrics.store(is_up=True)
-        self._metrics.label_queue(stats)
+        self._metrics.queue.store(is_up=True)
+        self._metrics.queue.label_queue(stats)
 
     def estimate(self) -> None:
         """Estimate how often annotators err, and live quality of the bundle that is served, from all its cohorts."""
         try:
-            self._metrics.annotators(annotator_errors(self._queue.agreements()))
+            self._metrics.quality.annotators(annotator_errors(self._queue.agreements()))
         except QueueUnavailable:
             return  # `look` tells of it
         manifest = self._served()
@@ -67,7 +67,7 @@ class QueueWatch:
         except QueueUnavailable:
             return  # `look` tells of it
         names = manifest.taxonomy.classes
-        self._metrics.live_quality(names, live_quality(answered, n_classes=len(names)))
+        self._metrics.quality.live_quality(names, live_quality(answered, n_classes=len(names)))
 
     async def follow(self, *, every_seconds: float) -> None:
         """Look again and again until cancelled, and estimate every few looks."""

@@ -1,7 +1,7 @@
 """What a worker counts of each request, kept in memory for a turn of the event loop and then written together.
 
 Workers share their numbers in files, and one number costs a microsecond or two to write; the requests of one batch are
-answered in one turn. What the numbers are called is left to `service.telemetry.metrics`.
+answered in one turn. What the numbers are called is left to the modules that count.
 """
 
 from __future__ import annotations

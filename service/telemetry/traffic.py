@@ -1,6 +1,6 @@
 """What was classified, in numbers for an operator: kept as it comes, counted now and then, away from the answers.
 
-All calls come from one thread. What the numbers are called is left to `service.telemetry.metrics`.
+All calls come from one thread. What the numbers are called is left to `service.telemetry.traffic_metrics`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from service.bundles.bundle import Manifest
 from service.telemetry.drift import DriftWatch
-from service.telemetry.metrics import MAX_CLASSES_APART, Metrics
+from service.telemetry.registry import MAX_CLASSES_APART
+from service.telemetry.traffic_metrics import TrafficMetrics
 
 PROBABILITY_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 BIT_BOUNDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -37,7 +38,7 @@ class Seen:
 class TrafficWatch:
     """The traffic of one bundle in one worker."""
 
-    def __init__(self, manifest: Manifest, metrics: Metrics) -> None:
+    def __init__(self, manifest: Manifest, metrics: TrafficMetrics) -> None:
         self._metrics = metrics
         self._classes = manifest.taxonomy.classes
         self._members = [member.name for member in manifest.members]

@@ -1,0 +1,65 @@
+"""The work of answering `/classify` in numbers: products, images, batches, and the time that each stage takes."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from service.image_fetch import OUTCOMES as FETCH_OUTCOMES
+from service.image_fetch import Outcome as FetchOutcome
+from service.telemetry.registry import MetricRegistry, begin_at_nought
+from service.telemetry.tally import Tally
+
+RequestStage = Literal["decode"]
+BatchStage = Literal["wait", "encode", "infer", "score"]
+
+PRODUCTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class ClassifyMetrics:
+    """What the classifier counts: of requests in the event loop's thread, of batches in any."""
+
+    def __init__(self, registry: MetricRegistry, tally: Tally) -> None:
+        self._tally = tally
+        self._request_products = registry.histogram(
+            "winnow_request_products", "Products in one classify request", buckets=PRODUCTS
+        )
+        self._unreadable_images = registry.counter("winnow_unreadable_images_total", "Images that could not be decoded")
+        self._image_fetches = registry.counter(
+            "winnow_image_fetches_total", "Images fetched by URL, by outcome", ("outcome",)
+        )
+        self._batch_products = registry.histogram(
+            "winnow_batch_products", "Products that ran through the graph at once", buckets=PRODUCTS
+        )
+        self._batch_seconds = registry.histogram("winnow_batch_seconds", "Time of one batch in the graph")
+        self._stage_seconds = registry.histogram(
+            "winnow_stage_seconds",
+            "Time in one stage: decode a request's images; wait, encode, infer, score a batch",
+            ("stage",),
+        )
+        self._stages = {
+            stage: self._stage_seconds.labels(stage) for stage in (*get_args(RequestStage), *get_args(BatchStage))
+        }
+        begin_at_nought(self._image_fetches, FETCH_OUTCOMES)
+
+    def classified(self, n_products: int, n_unreadable_images: int) -> None:
+        """Count the products of one classify request."""
+        self._tally.observe(self._request_products, n_products)
+        if n_unreadable_images:
+            self._unreadable_images.inc(n_unreadable_images)
+
+    def image_fetched(self, outcome: FetchOutcome) -> None:
+        """Count one image that was to be fetched."""
+        self._image_fetches.labels(outcome).inc()
+
+    def stage(self, stage: RequestStage, seconds: float) -> None:
+        """Count the time of one stage of a request."""
+        self._tally.observe(self._stages[stage], seconds)
+
+    def batch_stage(self, stage: BatchStage, seconds: float) -> None:
+        """Count the time of one stage of a batch; from any thread."""
+        self._stages[stage].observe(seconds)
+
+    def batch(self, n_products: int, seconds: float) -> None:
+        """Count one run of the graph."""
+        self._batch_products.observe(n_products)
+        self._batch_seconds.observe(seconds)
