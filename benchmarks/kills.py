@@ -111,7 +111,7 @@ def kill_at_every_step(store: BundleStore, run: Commands, move: Move, *, rerun: 
         check_store(store, kills)
         if moved:
             kills.expect(that=move.after in {store.current(), None}, otherwise=f"{store.current()} is served")
-        elif rerun:
+        if rerun:
             _expect_end(kills, store, run.run(*move.command), serves=move.after)
         if moved or rerun:
             _expect_end(kills, store, run.run(*move.undo), serves=before)

@@ -61,7 +61,7 @@ def test_a_promotion_or_a_rollback_killed_at_any_step_leaves_what_is_served_and_
 ) -> None:
     with posting(backend) as answers:
         promotion = kill_at_every_step(store, run, MOVES["promote"], rerun=False)
-        rollback = kill_at_every_step(store, run, MOVES["rollback"], rerun=False)
+        rollback = kill_at_every_step(store, run, MOVES["rollback"], rerun=True)
 
     assert promotion.faults + rollback.faults == []
     assert promotion.n_kills == len(promotion.steps) == len(rollback.steps)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from service.bundles.bundle import GRAPH
 from service.bundles.bundle_store import BundleStore
+from service.bundles.history import append
 from service.bundles.promotions import HISTORY, Move, history
 from service.errors import AlreadyRunning, BundleRefused, NoBundle
 from tests.tiny_bundle import write_tiny_bundle
@@ -35,18 +37,48 @@ def move(home: Path, version: str) -> Move:
     return promote(BundleStore(home), version, now=NOW, why="better")
 
 
-def back(home: Path) -> Move:
-    return rollback(BundleStore(home), now=NOW)
+def back(home: Path, *, further: bool = False) -> Move:
+    return rollback(BundleStore(home), now=NOW, further=further)
 
 
-def test_two_rollbacks_go_two_steps_back(home: Path) -> None:
+def test_a_rollback_that_goes_further_goes_two_steps_back(home: Path) -> None:
     for version in ("tiny-a", "tiny-b", "tiny-c"):
         move(home, version)
 
-    versions = [back(home).version, back(home).version]
+    versions = [back(home).version, back(home, further=True).version]
 
     assert versions == ["tiny-b", "tiny-a"]
     assert BundleStore(home).current() == "tiny-a"
+
+
+def test_a_rollback_run_again_moves_nothing(home: Path) -> None:
+    for version in ("tiny-a", "tiny-b", "tiny-c"):
+        move(home, version)
+    back(home)
+
+    again = back(home)
+
+    assert (again.version, again.replaced) == ("tiny-b", "tiny-b")
+    assert BundleStore(home).current() == "tiny-b"
+
+
+def test_a_rollback_killed_before_the_pointer_moved_moves_it_when_run_again(home: Path) -> None:
+    for version in ("tiny-a", "tiny-b", "tiny-c"):
+        move(home, version)
+    written = Move("rollback", "tiny-b", "tiny-c", NOW.isoformat(), "asked for")
+    append(BundleStore(home).directory / HISTORY, asdict(written))  # killed here, with tiny-c served
+
+    assert back(home).version == "tiny-b"
+    assert back(home).version == "tiny-b"
+
+
+def test_a_bundle_promoted_again_after_a_rollback_can_be_rolled_back_again(home: Path) -> None:
+    for version in ("tiny-a", "tiny-b"):
+        move(home, version)
+    back(home)
+    move(home, "tiny-b")
+
+    assert back(home).version == "tiny-a"
 
 
 def test_the_first_bundle_has_nothing_to_go_back_to(home: Path) -> None:
@@ -95,7 +127,7 @@ def test_a_line_that_a_kill_cut_short_is_passed_over(home: Path, cut: int) -> No
 
     move(home, "tiny-c")
 
-    assert [back(home).version, back(home).version] == ["tiny-b", "tiny-a"]
+    assert [back(home).version, back(home, further=True).version] == ["tiny-b", "tiny-a"]
 
 
 def test_a_second_retraining_is_refused_while_the_first_runs(home: Path) -> None:

@@ -44,8 +44,14 @@ def history(directory: Path) -> list[Move]:
     return moves
 
 
+def came_back(version: str | None, moves: Sequence[Move]) -> bool:
+    """Whether the newest move to a version was a rollback."""
+    came = [move for move in moves if move.version == version]
+    return bool(came) and came[-1].kind == "rollback"
+
+
 def replaced_by(version: str | None, moves: Sequence[Move]) -> str | None:
-    """What the newest promotion of a version replaced; going back twice goes back two steps."""
+    """What the newest promotion of a version replaced, so that each rollback leads one step further back."""
     came = [move for move in moves if move.kind == "promotion" and move.version == version]
     return came[-1].replaced if came else None
 

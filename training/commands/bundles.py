@@ -100,13 +100,21 @@ def promote(version: Version) -> None:
     messages.print(f"Serving {done.version} instead of {done.replaced or 'nothing'}.")
 
 
-def rollback() -> None:
-    """Serve again what the current bundle replaced; again, and it goes one step further back.
+def rollback(
+    further: Annotated[
+        bool, typer.Option("--further", help="Go one step back also from what a rollback brought.")
+    ] = False,
+) -> None:
+    """Undo the newest promotion: serve again what the current bundle replaced.
 
-    It is the same move as a promotion, and as quick: no request is dropped. `winnow models list` shows what is served.
+    It is the same move as a promotion, and as quick: no request is dropped. Run again it moves nothing, whether the
+    first run came to its end or not; --further goes another step back. `winnow models list` shows what is served.
     """
-    done = move_pointer_back(model_store(), now=datetime.now(UTC))
-    messages.print(f"Serving {done.version} again instead of {done.replaced}.")
+    done = move_pointer_back(model_store(), now=datetime.now(UTC), further=further)
+    if done.version == done.replaced:
+        messages.print(f"A rollback has brought {done.version} already; --further goes one step further back.")
+    else:
+        messages.print(f"Serving {done.version} again instead of {done.replaced}.")
 
 
 def fit_bundle(

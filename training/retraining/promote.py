@@ -15,7 +15,7 @@ from pathlib import Path
 
 from service.bundles.bundle_store import BundleStore
 from service.bundles.history import append
-from service.bundles.promotions import HISTORY, Kind, Move, history, replaced_by
+from service.bundles.promotions import HISTORY, Kind, Move, came_back, history, replaced_by
 from service.errors import AlreadyRunning, NoBundle
 
 LOCK = "retrain.lock"
@@ -41,16 +41,25 @@ def promote(store: BundleStore, version: str, *, now: datetime, why: str, kind: 
     return move
 
 
-def rollback(store: BundleStore, *, now: datetime, why: str = "asked for") -> Move:
-    """Serve again what the current version replaced.
+def rollback(store: BundleStore, *, now: datetime, why: str = "asked for", further: bool = False) -> Move:
+    """Undo the newest promotion: serve again what the current version replaced.
+
+    Where what is served came by a rollback itself, nothing moves, so that a rollback that was killed can be run again
+    by whoever does not know how far it came.
+
+    Parameters
+    ----------
+    further : go one more step back, also from what a rollback brought
 
     Raises
     ------
     NoBundle
         If nothing is served, or it replaced nothing.
     """
-    current = store.current()
-    before = replaced_by(current, history(store.directory))
+    current, moves = store.current(), history(store.directory)
+    if current is not None and not further and came_back(current, moves):
+        return Move("rollback", current, current, now.isoformat(), why)
+    before = replaced_by(current, moves)
     if before is None:
         raise NoBundle(f"{current or 'nothing'} is served and replaced nothing; name a version: winnow promote VERSION")
     return promote(store, before, now=now, why=why, kind="rollback")
