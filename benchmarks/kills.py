@@ -117,6 +117,8 @@ def kill_at_every_step(store: BundleStore, run: Commands, move: Move, *, rerun: 
             _expect_end(kills, store, run.run(*move.undo), serves=before)
     _expect_end(kills, store, ended, serves=move.after)
     kills.expect(that=store.current() != before, otherwise="the last run has moved nothing")
+    left = [path.name for path in (store.directory.parent.parent / "tmp").iterdir()]
+    kills.expect(that=not left, otherwise=f"drafts are left: {left}")
     return kills
 
 

@@ -334,6 +334,7 @@ def test_a_kill_leaves_the_incumbent_serving_and_the_next_run_clean(  # noqa: PL
     with only_one(home):  # the lock went with the process
         pass
     assert run(open_catalogue(shop), home, queue).promoted
+    assert list((home / "tmp").iterdir()) == []  # what was killed in the making is gone
 
 
 def test_a_bundle_trained_from_a_catalogue_alone_has_learned_from_nobody(home: Path, queue: LabelQueue) -> None:

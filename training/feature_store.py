@@ -6,13 +6,14 @@ A store is a directory of blocks that are written whole and never changed, so an
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+
+from service.bundles.drafts import new_draft, sweep_drafts
 
 Features = NDArray[np.float16]  # (n, n_features)
 KEY_BYTES = 16
@@ -43,11 +44,11 @@ class FeatureStore:
     def add(self, keys: Sequence[bytes], features: Features) -> None:
         """Keep features, (n_keys, n_features); another process sees them when it opens the store next."""
         self._known |= dict(zip(keys, features, strict=True))
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._directory, prefix=".draft-", delete=False) as draft:
-            np.savez(draft, keys=np.frombuffer(b"".join(keys), dtype=np.uint8), features=features)
-        name = hashlib.sha256(b"".join(keys)).hexdigest()[:32]
-        Path(draft.name).replace(self._directory / f"{name}.npz")
+        name = f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}.npz"
+        sweep_drafts(self._directory)
+        with new_draft(self._directory) as draft:
+            np.savez(draft / name, keys=np.frombuffer(b"".join(keys), dtype=np.uint8), features=features)
+            (draft / name).replace(self._directory / name)
 
     def _read(self, path: Path) -> None:
         """Take in a block; one that is damaged is removed, as its features can be computed again."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import ModelContext
 
 from service.bundles.bundle import MANIFEST, FileDigest, Manifest, digest, read_bundle, read_manifest
+from service.bundles.drafts import new_draft, sweep_drafts
 from service.errors import BundleRefused, NoBundle
 
 CURRENT, LATEST = "current", "latest"  # names of versions, and of the files that hold them
@@ -35,12 +35,22 @@ class BundleStore:
     def __init__(self, home: Path, name: str = "winnow") -> None:
         self.name = name
         self._directory = home / "models" / name
-        self._staging = home / "tmp"
+        self._drafts = home / "tmp"
 
     @property
     def directory(self) -> Path:
         """Where the bundles are, and beside them the pointer and the histories."""
         return self._directory
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A directory on the store's own disk until the block ends, for what is to become a bundle.
+
+        What killed processes left of theirs is removed first.
+        """
+        sweep_drafts(self._drafts)
+        with new_draft(self._drafts) as directory:
+            yield directory
 
     def save(self, directory: Path) -> str:
         """Copy a complete bundle into the store, all of it or nothing, and return its version; it is not promoted.
@@ -53,7 +63,10 @@ class BundleStore:
         manifest = read_bundle(directory).manifest
         _check_storable(manifest)
         target = self._directory / manifest.version
-        with self._staged() as staged:
+        with self.draft() as draft:
+            staged = draft / "bundle"
+            staged.mkdir()
+            staged.chmod(0o755)  # another user may serve what this one trained
             for file_name, expected in manifest.files.items():
                 _copy_verified(directory / file_name, staged / file_name, expected)
             shutil.copyfile(directory / MANIFEST, staged / MANIFEST)
@@ -130,19 +143,9 @@ class BundleStore:
             except BundleRefused:
                 continue
 
-    @contextmanager
-    def _staged(self) -> Iterator[Path]:
-        self._staging.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix="winnow-", dir=self._staging))
-        staged.chmod(0o755)  # another user may serve what this one trained
-        try:
-            yield staged
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)  # gone already once it has been renamed
-
     def _point(self, pointer: str, version: str) -> None:
-        with self._staged() as staged:
-            temporary = staged / pointer
+        with self.draft() as draft:
+            temporary = draft / pointer
             with temporary.open("w") as file:
                 file.write(version)
                 file.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -125,14 +124,14 @@ def fit_bundle(
     seed: int,
     images: ImageEncoder | None,
 ) -> str:
-    """Train into a temporary directory and keep the bundle once it is complete; return its version."""
+    """Train into a draft and keep the bundle once it is complete; return its version."""
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
     from training.fit import train as fit  # noqa: PLC0415
 
-    with tempfile.TemporaryDirectory(prefix="winnow-") as draft, progress_bars() as progress:
+    with store.draft() as draft, progress_bars() as progress:
         options = TrainingOptions(seed=seed, labels=labels)
-        fit(catalogue, directory=Path(draft) / "bundle", options=options, images=images, progress=progress)
-        return store.save(Path(draft) / "bundle")
+        fit(catalogue, directory=draft / "bundle", options=options, images=images, progress=progress)
+        return store.save(draft / "bundle")
 
 
 def _evaluate(bundle: Bundle, catalogue: Catalogue, *, part: Part, report: Path | None, as_json: bool = False) -> None:

@@ -1,13 +1,12 @@
 """Retraining from what people answered: read the labels, train a candidate, judge it, promote it if it is better.
 
-Can be killed at any moment and run again: the candidate grows in a temporary directory, enters the store whole, and the
+Can be killed at any moment and run again: the candidate grows in a draft, enters the store whole, and the
 pointer moves last. Training itself is left to `training.fit`, the verdict to `training.retraining.gate`.
 """
 
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
@@ -186,8 +185,8 @@ def _train(
     progress: Progress,
 ) -> Manifest:
     remarks = {KEY: plan.to_json(), "incumbent": incumbent.manifest.version}
-    with tempfile.TemporaryDirectory(prefix="winnow-") as draft:
-        directory = Path(draft) / "bundle"
+    with store.draft() as draft:
+        directory = draft / "bundle"
         cold = partial(
             train, catalogue, directory=directory, options=options.training, progress=progress, people=labels,
             images=images, remarks=remarks,

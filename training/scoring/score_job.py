@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import multiprocessing
+import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -65,7 +66,8 @@ def score_catalogue(
         for n_scored in in_turn(chunks(catalogue, part), start, n_ahead=AHEAD * n_processes):
             n_parts, done = n_parts + 1, done + n_scored
             progress("score", done, max(n_rows, done))
-    join((_part(parts, number, out) for number in range(n_parts)), out)
+    whole = parts / f".{os.getpid()}{out.suffix}"  # goes with the parts, also when a run is killed that joins them
+    join((_part(parts, number, out) for number in range(n_parts)), out, draft=whole)
     shutil.rmtree(parts)
     return done
 

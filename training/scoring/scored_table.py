@@ -70,9 +70,13 @@ def write_rows(path: Path, rows: ScoredRows, *, id_field: str, classes: Sequence
     _publish(draft, path)
 
 
-def join(parts: Iterable[Path], path: Path) -> None:
-    """Write the rows of all parts, in their order, to one file, which appears whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+def join(parts: Iterable[Path], path: Path, *, draft: Path) -> None:
+    """Write the rows of all parts, in their order, to one file, which appears whole or not at all.
+
+    Parameters
+    ----------
+    draft : where the file grows, on the same disk
+    """
     if path.suffix.lower() == ".parquet":
         _join_parquet(parts, draft)
     else:
