@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from service.bundles.bundle_store import BundleStore
 from service.errors import CatalogueError
 from tests.catalogues import write
 from tests.test_retrain import OPTIONS, QUICK, silent, titles
 from training.catalogues.catalogue import open_catalogue
+from training.console import loop_line, loop_table
 from training.fit import train
-from training.loop.loop_report import Round, write_loop_report
+from training.loop.loop_report import LoopReport, Round, write_loop_report
 from training.loop.newcomers import rounds_with, without_class
 from training.loop.rounds import LoopOptions, loop
-from training.loop.simulate import Annotators
+from training.loop.simulate import PRODUCTS_A_REQUEST, Annotators, send
 from training.retraining.gate import Policy
 
 ANY_PROOF = Policy(level=0.5, min_products=2, min_class_answers=1, max_slowdown=100.0)
@@ -59,6 +66,7 @@ def test_a_loop_serves_labels_retrains_and_reports(tmp_path: Path) -> None:
     for (before, after), one in zip(pairwise(served), report.rounds[1:], strict=True):
         assert (before != after) == one.promoted
     document = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert document["rounds"][1]["failures"] == {}
     assert set(document["rounds"][1]) >= {
         "answers", "products_opened", "test_macro_ap", "requests_sent", "requests_failed", "promoted",
     }  # fmt: skip
@@ -91,6 +99,56 @@ def test_a_class_that_nobody_has_seen_appears_in_the_second_round_and_is_handled
     assert after.lift is not None
     assert after.lift > 0.9
     assert "lamp" in write_loop_report(tmp_path / "report.html", report).read_text()
+
+
+class FaultyService(BaseHTTPRequestHandler):
+    """Answers the first request with 503 and the second not at all, and gives any other an empty answer."""
+
+    turns: Iterator[int]
+
+    def do_POST(self) -> None:
+        """Answer one request."""
+        self.rfile.read(int(self.headers["content-length"]))
+        turn = next(self.turns)
+        if turn == 1:
+            self.close_connection = True
+            return
+        body = b'{"results": []}'
+        self.send_response(503 if turn == 0 else 200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  the standard library's name
+        """Say nothing."""
+
+
+def test_requests_that_fail_are_counted_by_their_reason() -> None:
+    FaultyService.turns = itertools.count()
+    with ThreadingHTTPServer(("127.0.0.1", 0), FaultyService) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.serve_forever, 0.05)
+        records = [{"sku": str(row)} for row in range(4 * PRODUCTS_A_REQUEST)]
+
+        traffic = send(f"http://127.0.0.1:{server.server_port}", records, classes=("mug",))
+
+        server.shutdown()
+    assert traffic.n_sent == 4
+    assert traffic.failures == {"status 503": 1, "RemoteDisconnected": 1}
+
+
+def test_a_report_says_why_requests_failed(tmp_path: Path) -> None:
+    failures = ({}, {"status 503": 2, "TimeoutError": 1}, {"TimeoutError": 2})
+    rounds = tuple(Round(number, "shop-1", 0.5, 0, 0, 9, False, 1.0, one) for number, one in enumerate(failures))
+    report = LoopReport("shop", str(tmp_path), rounds)
+    console = Console(record=True, width=200, file=io.StringIO())
+
+    console.print(loop_line(rounds[1]), loop_table(report))
+
+    assert "3 (2 × status 503, 1 × TimeoutError) of 9 requests failed" in console.export_text(clear=False)
+    assert "2 (2 × TimeoutError)" in console.export_text()
+    assert "5 (3 × TimeoutError, 2 × status 503) failed" in write_loop_report(tmp_path / "r.html", report).read_text()
+    assert [one["requests_failed"] for one in report.to_json()["rounds"]] == [0, 3, 2]
+    assert report.to_json()["rounds"][1]["failures"] == failures[1]
 
 
 def test_newcomers_wait_for_the_second_round_and_rounds_are_equally_long() -> None:

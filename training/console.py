@@ -109,9 +109,10 @@ def loop_line(one: Round) -> str:
         return f"start: macro AP {one.test_macro_ap:.4f} on the test part"
     verdict = "promoted" if one.promoted else "kept as it is"
     why = f" ({'; '.join(one.verdict.reasons)})" if one.verdict else ""
+    failures = f"; {one.failed} of {one.requests_sent} requests failed" if one.failures else ""
     return (
         f"round {one.number}: {one.answers} answers about {one.products_opened} products, {verdict}{why}; "
-        f"macro AP {one.test_macro_ap:.4f}"
+        f"macro AP {one.test_macro_ap:.4f}{failures}"
     )
 
 
@@ -130,7 +131,7 @@ def loop_table(report: LoopReport) -> Table:
             str(one.products_opened),
             "yes" if one.promoted else "no",
             str(one.requests_sent),
-            str(one.requests_failed),
+            one.failed,
             _beside(one.precision),
             _beside(one.recall),
             f"{one.seconds:.0f}",

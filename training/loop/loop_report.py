@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,12 @@ class Beside:
 
 @dataclass(frozen=True)
 class Round:
-    """One round; the first has no labels yet. Costs are of this round alone."""
+    """One round; the first has no labels yet. Costs are of this round alone.
+
+    Parameters
+    ----------
+    failures : how many requests failed, by the reason: a status, or a kind of error where there was no answer
+    """
 
     number: int
     served: str  # version at the end of the round
@@ -41,15 +48,25 @@ class Round:
     answers: int
     products_opened: int
     requests_sent: int
-    requests_failed: int
     promoted: bool
     seconds: float
+    failures: Mapping[str, int] = field(default_factory=dict)
     precision: Beside | None = None
     recall: Beside | None = None
     verdict: Verdict | None = None
     start: str | None = None  # of the training: warm or cold
     training_seconds: float | None = None  # of processor time
     newcomers: Newcomers | None = None
+
+    @property
+    def requests_failed(self) -> int:
+        """For whatever reason."""
+        return sum(self.failures.values())
+
+    @property
+    def failed(self) -> str:
+        """How many requests failed, with the reasons in words."""
+        return _failed(self.failures)
 
 
 @dataclass(frozen=True)
@@ -76,14 +93,20 @@ class LoopReport:
         return sum(one.requests_sent for one in self.rounds)
 
     @property
-    def requests_failed(self) -> int:
-        """In all rounds."""
-        return sum(one.requests_failed for one in self.rounds)
+    def failures(self) -> Mapping[str, int]:
+        """How many requests failed in all rounds, by the reason."""
+        return sum((Counter(one.failures) for one in self.rounds), Counter())
+
+    @property
+    def failed(self) -> str:
+        """How many requests failed in all rounds, with the reasons in words."""
+        return _failed(self.failures)
 
     def to_json(self) -> dict[str, Any]:
         """Everything by name."""
         whole = asdict(self)
         for done, one in zip(whole["rounds"], self.rounds, strict=True):
+            done["requests_failed"] = one.requests_failed
             done["verdict"] = one.verdict and one.verdict.to_json()
             if one.newcomers:
                 done["newcomers"]["lift"] = one.newcomers.lift
@@ -96,6 +119,13 @@ def write_loop_report(path: Path, report: LoopReport) -> Path:
     page = template_environment().get_template("loop.html").render(report=report, plots=_plots(report))
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _failed(failures: Mapping[str, int]) -> str:
+    """How many requests failed, in words: "0", or "3 (2 × status 503, 1 × TimeoutError)", the most frequent first."""
+    by_number = sorted(failures.items(), key=lambda one: (-one[1], one[0]))
+    reasons = ", ".join(f"{n_failed} × {reason}" for reason, n_failed in by_number)
+    return f"{sum(failures.values())} ({reasons})" if reasons else "0"
 
 
 def _plots(report: LoopReport) -> dict[str, Markup]:

@@ -152,7 +152,7 @@ class _Turn:
             answers=labelling.n_answers,
             products_opened=labelling.n_products,
             requests_sent=traffic.n_sent,
-            requests_failed=traffic.n_failed,
+            failures=dict(traffic.failures),
             promoted=done is not None and done.promoted,
             seconds=time.monotonic() - began,
             precision=precision,
@@ -277,7 +277,6 @@ def _first(catalogue: Catalogue, store: BundleStore, progress: Progress) -> Roun
         answers=0,
         products_opened=0,
         requests_sent=0,
-        requests_failed=0,
         promoted=False,
         seconds=0.0,
     )

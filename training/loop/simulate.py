@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,10 +29,19 @@ TASKS_A_LEASE = 50
 
 
 class ServiceRefused(WinnowError):
-    """The running service answered a simulated annotator with an error, or not at all."""
+    """The running service answered a simulated user with an error, or not at all.
+
+    Parameters
+    ----------
+    reason : the answer's status, as "status 503", or the kind of error that there was in place of an answer
+    """
 
     status = 502
     title = "service refused"
+
+    def __init__(self, detail: str, *, reason: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -40,12 +50,13 @@ class Traffic:
 
     Parameters
     ----------
+    failures : how many requests failed, by the reason
     positive : (n_products, n_classes), the served yes/no; a product whose request failed has none
     uncertainty, disagreement : (n_products,), in bits, NaN where the request failed
     """
 
     n_sent: int
-    n_failed: int
+    failures: Mapping[str, int]
     positive: NDArray[np.bool_]
     uncertainty: NDArray[np.float64]
     disagreement: NDArray[np.float64]
@@ -90,9 +101,11 @@ class Client:
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise ServiceRefused(f"{method} {path}: no answer ({type(error).__name__})") from error
+            kind = type(error).__name__
+            raise ServiceRefused(f"{method} {path}: no answer ({kind})", reason=kind) from error
         if response.status != http.client.OK:
-            raise ServiceRefused(f"{method} {path}: {response.status} {answer[:300].decode(errors='replace')}")
+            said = answer[:300].decode(errors="replace")
+            raise ServiceRefused(f"{method} {path}: {response.status} {said}", reason=f"status {response.status}")
         parsed: dict[str, Any] = json.loads(answer)
         return parsed
 
@@ -135,7 +148,7 @@ def send(
             report(min(len(answers) * PRODUCTS_A_REQUEST, len(records)), len(records))
     return Traffic(
         n_sent=len(requests),
-        n_failed=sum(not one.is_answered for one in answers),
+        failures=Counter(one.failure for one in answers if one.failure is not None),
         positive=np.concatenate([one.positive for one in answers]),
         uncertainty=np.concatenate([one.uncertainty for one in answers]),
         disagreement=np.concatenate([one.disagreement for one in answers]),
@@ -144,7 +157,7 @@ def send(
 
 @dataclass(frozen=True)
 class _Answered:
-    is_answered: bool
+    failure: str | None  # the reason, where there is no answer
     positive: NDArray[np.bool_]
     uncertainty: NDArray[np.float64]
     disagreement: NDArray[np.float64]
@@ -156,14 +169,14 @@ def _classified(url: str, records: Sequence[Mapping[str, Any]], column: Mapping[
     client = Client(url)
     try:
         answer = client.call("POST", "/classify", {"products": [as_posted(record) for record in records]})
-    except ServiceRefused:
-        return _Answered(False, positive, unknown, unknown)
+    except ServiceRefused as error:
+        return _Answered(error.reason, positive, unknown, unknown)
     finally:
         client.close()
     for row, result in enumerate(answer["results"]):
         positive[row, [column[name] for name in result["positive"]]] = True
     scores = (np.array([result[name] for result in answer["results"]]) for name in ("uncertainty", "disagreement"))
-    return _Answered(True, positive, *scores)
+    return _Answered(None, positive, *scores)
 
 
 class Annotators:
