@@ -17,7 +17,9 @@ from service.contracts import MODALITIES, FieldSpec, Product
 from service.features.encoder import EncodedProduct, Encoder, Encoding, collate
 from training.encode import gram_parts, learn_encoding
 from training.joint import JointNetwork, JointOptions, as_batch
-from training.members.linear import design, fit_linear, linear_logits
+from training.members.linear import linear_logits
+from training.members.linear_design import design
+from training.members.linear_fit import fit_linear
 from training.members.trees import FittedTrees, fit_trees, tree_features
 from training.noise import label_confidence
 from training.weights import class_weights, priors, trainable_classes
@@ -142,7 +144,7 @@ def test_a_linear_member_minimises_its_loss(encoding: Encoding, encoded: list[En
     """Against scikit-learn, which solves the same problem where no weights are shared."""
     from sklearn.linear_model import LogisticRegression
 
-    from training.members.linear import PENALTY
+    from training.members.linear_fit import PENALTY
 
     rng = np.random.default_rng(1)
     table = tree_features(encoded, encoding.categorical.n_ids)

@@ -29,7 +29,9 @@ from training.fit import prepare_part
 from training.held_out import make_folds
 from training.joint import JointNetwork, JointOptions
 from training.joint_training import predict_joint, train_joint
-from training.members.linear import Design, fit_linear, linear_logits
+from training.members.linear import linear_logits
+from training.members.linear_design import Design
+from training.members.linear_fit import fit_linear
 from training.members.single import SingleTower, TowerKind, pixels
 from training.members.trees import FittedTrees, fit_trees
 from training.pretrained import ImageEncoder

@@ -15,7 +15,9 @@ from service.contracts import MODALITIES, MemberKind, Modality
 from service.features.encoder import EncodedProduct, Encoding
 from training.joint import JointNetwork, JointOptions, member_modalities
 from training.joint_training import predict_joint, train_joint
-from training.members.linear import Design, LinearMember, design, fit_linear, linear_logits
+from training.members.linear import LinearMember, linear_logits
+from training.members.linear_design import Design, design
+from training.members.linear_fit import fit_linear
 from training.members.trees import FittedTrees, fit_trees, tree_features
 from training.weights import priors
 

@@ -15,7 +15,8 @@ from service.features.text import words
 from training.calibrate import sigmoid
 from training.committee import Committee, Prepared
 from training.gaps import Gap, sampled_gaps
-from training.members.linear import fit_linear, linear_logits
+from training.members.linear import linear_logits
+from training.members.linear_fit import fit_linear
 
 Values = TypeVar("Values", bound=np.generic)
 Report = Callable[[int, int], None]  # steps done, steps in all

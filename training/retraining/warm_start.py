@@ -30,7 +30,9 @@ from training.fitted import Clock, Fitted, write_fitted
 from training.held_out import HeldOut, Report, make_folds
 from training.joint import PRETRAINED, JointNetwork
 from training.joint_training import predict_joint, train_joint
-from training.members.linear import ImageComponents, LinearMember, fit_linear
+from training.members.image_components import ImageComponents
+from training.members.linear import LinearMember
+from training.members.linear_fit import fit_linear
 from training.members.trees import FittedTrees, tree_features
 from training.noise import label_confidence
 from training.predict import Progress, predict
