@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 
 class Rows(Protocol):
@@ -41,7 +40,7 @@ class Batcher(Generic[Item, Answer]):
 
     Parameters
     ----------
-    run : answers a batch; called in `executor`
+    run : answers a batch; what takes long in it belongs in a thread
     max_batch_size : items in a batch at most
     quiet_turns : turns of the event loop without anything new before a batch starts that is not full. An item that
         comes alone waits for microseconds; of a crowd, all whose requests have arrived go together, where a batch that
@@ -51,17 +50,15 @@ class Batcher(Generic[Item, Answer]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[Item]], Answer],
+        run: Callable[[Sequence[Item]], Coroutine[Any, Any, Answer]],
         *,
         max_batch_size: int,
-        executor: Executor,
         quiet_turns: int = 0,
         on_wait: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._run = run
         self._on_wait = on_wait
         self._max_batch_size = max_batch_size
-        self._executor = executor
         self._quiet_turns = quiet_turns
         self._n_submitted = 0
         self._n_waiting = 0
@@ -109,8 +106,8 @@ class Batcher(Generic[Item, Answer]):
         items = batch[0].items if len(batch) == 1 else [item for piece in batch for item in piece.items]
         loop = asyncio.get_running_loop()
         self._on_wait(loop.time() - batch[0].arrived)
-        running = loop.run_in_executor(self._executor, self._run, items)
         self._busy = True
+        running = loop.create_task(self._run(items))
         running.add_done_callback(partial(self._finish, batch))
 
     def _take(self) -> list[_Piece[Item, Answer]]:

@@ -5,7 +5,8 @@ Reading products from a request is left to `service.api.product_reader`, writing
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -62,13 +63,13 @@ class Served:
         bundle = read_bundle(directory)
         self.manifest: Manifest = bundle.manifest
         self._batch_size = batch_size
+        self._inference = inference
         self._encoder = Encoder(bundle.encoding)
         self._batch_encoder = BatchEncoder(bundle.manifest.fields, bundle.encoding)
         self.image_size = bundle.encoding.image_size
         self.batcher: Batcher[Pictured, Scored] = Batcher(
             self._run,
             max_batch_size=N_RUNS * batch_size,
-            executor=inference,
             quiet_turns=QUIET_TURNS,
             on_wait=lambda seconds: metrics.classify.batch_stage("wait", seconds),
         )
@@ -87,10 +88,10 @@ class Served:
             priors=np.asarray(bundle.manifest.priors, dtype=np.float64),
         )
 
-    def _run(self, products: Sequence[Pictured]) -> Scored:
+    async def _run(self, products: Sequence[Pictured]) -> Scored:
         started = perf_counter()
         records, images = [record for record, _ in products], [image for _, image in products]
-        predictions = self._predict(records, images)
+        predictions = await self._predict(records, images)
         inferred = perf_counter()
         scores = score(
             probabilities=predictions.probabilities,
@@ -115,24 +116,28 @@ class Served:
         self._traffic.take(batch.seen(records[:N_RECORDS]))
         return Scored(batch, 0, len(products))
 
-    def _predict(self, records: Sequence[Record], images: Sequence[Pixels | None]) -> Predictions:
+    async def _predict(self, records: Sequence[Record], images: Sequence[Pixels | None]) -> Predictions:
+        """Encode here and run the graph in its thread: two threads of Python only wait for each other."""
         started = perf_counter()
         if len(records) < MANY_PRODUCTS:
             product = self.manifest.fields.product
             pairs = zip(records, images, strict=True)
             inputs = collate([self._encoder.encode(product(record), image) for record, image in pairs])
-            run = partial(self._ensemble.predict, inputs)
+            predict = partial(self._ensemble.predict, inputs)
         else:
             batch = self._batch_encoder.encode(records, images)
-            run = partial(self._ensemble.predict_by_length, batch, self._batch_size)
-        encoded = perf_counter()
-        self._metrics.batch_stage("encode", encoded - started)
-        predictions = run()
-        self._metrics.batch_stage("infer", perf_counter() - encoded)
+            predict = partial(self._ensemble.predict_by_length, batch, self._batch_size)
+        self._metrics.batch_stage("encode", perf_counter() - started)
+        return await asyncio.get_running_loop().run_in_executor(self._inference, self._infer, predict)
+
+    def _infer(self, predict: Callable[[], Predictions]) -> Predictions:
+        started = perf_counter()
+        predictions = predict()
+        self._metrics.batch_stage("infer", perf_counter() - started)
         return predictions
 
     def publish(self) -> None:
-        """Count what was classified since the last time; to be called from the thread that runs the batches."""
+        """Count what was classified since the last time; to be called now and then."""
         self._traffic.publish()
 
 
@@ -266,13 +271,13 @@ class Classifier:
         """Let the open cohort be sealed if it is due; to be called now and then, also when there is no traffic."""
         if self._served is None:
             return
-        self._inference.submit(self._served.publish)
+        self._served.publish()
         if self._keeper is not None:
-            self._inference.submit(self._keeper.tick, self._served.manifest.version)
+            self._keeper.tick(self._served.manifest.version)
 
     def close(self) -> None:
         """Stop the threads, after what they are at; seal the open cohort."""
-        if self._keeper is not None:
-            self._inference.submit(self._keeper.close)
         self._inference.shutdown()
         self._decoders.close()
+        if self._keeper is not None:
+            self._keeper.close()

@@ -42,8 +42,7 @@ class Decoders:
         self._room = Room()
         self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="decode")
         self._lanes: list[Batcher[File, Decoded]] = [
-            Batcher(self._run, max_batch_size=N_TOGETHER, executor=self._threads, quiet_turns=QUIET_TURNS)
-            for _ in range(n_threads)
+            Batcher(self._run, max_batch_size=N_TOGETHER, quiet_turns=QUIET_TURNS) for _ in range(n_threads)
         ]
         self._n_pending = [0] * n_threads
 
@@ -79,7 +78,10 @@ class Decoders:
             self._n_pending[lane] -= len(files)
         return [outcome for answer in answers for outcome in answer.outcomes]
 
-    def _run(self, files: Sequence[File]) -> Decoded:
+    async def _run(self, files: Sequence[File]) -> Decoded:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decoded, files)
+
+    def _decoded(self, files: Sequence[File]) -> Decoded:
         return Decoded([self._outcome(content, size) for content, size in files])
 
     def _outcome(self, content: bytes, size: int) -> Pixels | str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -30,11 +28,11 @@ class Machine:
     """Doubles numbers; the first batch waits until `go`, so that a test decides what queues up behind it."""
 
     def __init__(self) -> None:
-        self.go = threading.Event()
+        self.go = asyncio.Event()
         self.batches: list[list[int]] = []
 
-    def __call__(self, items: Sequence[int]) -> Doubled:
-        self.go.wait(timeout=10)
+    async def run(self, items: Sequence[int]) -> Doubled:
+        await self.go.wait()
         self.batches.append(list(items))
         if any(item < 0 for item in items):
             raise ValueError(f"negative: {min(items)}")
@@ -45,11 +43,10 @@ def run_with(use: Callable[[Machine, Batcher[int, Doubled]], Awaitable[T]], *, m
     machine = Machine()
 
     async def main() -> T:
-        with ThreadPoolExecutor(1) as executor:
-            try:
-                return await use(machine, Batcher(machine, max_batch_size=max_batch_size, executor=executor))
-            finally:
-                machine.go.set()
+        try:
+            return await use(machine, Batcher(machine.run, max_batch_size=max_batch_size))
+        finally:
+            machine.go.set()
 
     return asyncio.run(main())
 
@@ -146,13 +143,12 @@ def crowd(*, quiet_turns: int) -> list[list[int]]:
     async def main() -> list[list[int]]:
         machine = Machine()
         machine.go.set()
-        with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(machine, max_batch_size=4, executor=executor, quiet_turns=quiet_turns)
-            tasks = []
-            for number in range(3):
-                tasks.append(asyncio.create_task(batcher.submit([number])))
-                await asyncio.sleep(0)
-            await asyncio.gather(*tasks)
+        batcher = Batcher(machine.run, max_batch_size=4, quiet_turns=quiet_turns)
+        tasks = []
+        for number in range(3):
+            tasks.append(asyncio.create_task(batcher.submit([number])))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
         return machine.batches
 
     return asyncio.run(main())
@@ -167,9 +163,8 @@ def test_a_full_batch_does_not_wait_for_quiet() -> None:
     async def main() -> list[list[int]]:
         machine = Machine()
         machine.go.set()
-        with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(machine, max_batch_size=4, executor=executor, quiet_turns=1_000_000)
-            await asyncio.wait_for(batcher.submit([1, 2, 3, 4]), timeout=10)
+        batcher = Batcher(machine.run, max_batch_size=4, quiet_turns=1_000_000)
+        await asyncio.wait_for(batcher.submit([1, 2, 3, 4]), timeout=10)
         return machine.batches
 
     assert asyncio.run(main()) == [[1, 2, 3, 4]]
@@ -181,9 +176,8 @@ def test_waiting_for_quiet_loses_and_mixes_nothing(requests: list[list[int]]) ->
     async def main() -> list[list[Doubled]]:
         machine = Machine()
         machine.go.set()
-        with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(machine, max_batch_size=4, executor=executor, quiet_turns=2)
-            return await asyncio.gather(*(batcher.submit(items) for items in requests))
+        batcher = Batcher(machine.run, max_batch_size=4, quiet_turns=2)
+        return await asyncio.gather(*(batcher.submit(items) for items in requests))
 
     answers = asyncio.run(main())
 
