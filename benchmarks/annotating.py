@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.queue_contents import GivenLabel
 from benchmarks.traffic import Answers, original_id
 
 PAUSE_SECONDS = 0.2  # before asking again while others hold what is left, or while nobody answers
@@ -25,7 +26,7 @@ class Work:
     Parameters
     ----------
     task_ids : labelled, and acknowledged by the service
-    answers : acknowledged: task id and class
+    answers : acknowledged: task id, class and annotator
     n_lost_leases : submissions refused because somebody else holds a task
     n_broken : calls whose connection broke, tried again
     refusals : status and Retry-After of every answer that asked to come again
@@ -33,7 +34,7 @@ class Work:
     """
 
     task_ids: list[str] = field(default_factory=list)
-    answers: list[tuple[str, str]] = field(default_factory=list)
+    answers: list[GivenLabel] = field(default_factory=list)
     n_lost_leases: int = 0
     n_broken: int = 0
     refusals: Counter[tuple[int, str | None]] = field(default_factory=Counter)
@@ -94,7 +95,7 @@ class SimulatedAnnotator:
             return
         answer.raise_for_status()
         self.work.task_ids += [entry["task_id"] for entry in labels]
-        self.work.answers += [(entry["task_id"], class_name) for entry in labels for class_name in entry["answers"]]
+        self.work.answers += [(entry["task_id"], name, self.name) for entry in labels for name in entry["answers"]]
 
     def drain(self, *, is_over: Callable[[], bool] = lambda: True) -> Work:
         """Work until no task is open or leased and no more are to come."""

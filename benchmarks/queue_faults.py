@@ -276,15 +276,15 @@ def _kept(outcome: Outcome) -> list[Claim]:
     acknowledged = {answer for work in outcome.work for answer in work.answers}
     lost = acknowledged - set(queue.labels)
     unacknowledged = set(queue.labels) - acknowledged
-    missing = queue.asked - set(queue.labels)
+    missing = queue.asked - queue.answered
     return [
         Claim(
             "no acknowledged label is lost", f"{len(lost)} of {len(acknowledged):,}", bool(acknowledged) and not lost
         ),
         Claim(
             "nothing is half-written, nothing is there twice",
-            f"{len(unacknowledged)} labels nobody was told of, {queue.n_double_labels} double labels, "
-            f"{queue.n_double_tasks} double tasks",
+            f"{len(unacknowledged)} labels nobody was told of, {queue.n_double_labels} double labels beside "
+            f"{len(queue.asked_again)} second opinions, {queue.n_double_tasks} double tasks",
             not unacknowledged and not queue.n_double_labels and not queue.n_double_tasks,
         ),
         Claim("in the end every question is answered", f"{len(missing)} of {len(queue.asked):,} missing", not missing),
