@@ -131,11 +131,12 @@ def _leasing(server: Server, posted: Posted) -> Iterator[tuple[SpawnProcess, lis
 
 
 def _claims(load: Load, drained: Drained, n_products: int) -> list[Claim]:
-    done = {task_id for work in drained.work.values() for task_id in work.task_ids} | set(drained.killed_labelled)
+    by_others = {task_id for work in drained.work.values() for task_id in work.task_ids}
+    done = by_others | set(drained.killed_labelled)
     queue = drained.queue
     missing = queue.asked - queue.answered
     orphaned = set(drained.killed_leased) - set(drained.killed_labelled)
-    n_taken_over = sum(len(orphaned & set(work.task_ids)) for work in drained.work.values())
+    n_taken_over = len(orphaned & by_others)
     return [
         Claim("every classify request is answered", f"{load.n_failed} failed", not load.n_failed),
         Claim(
