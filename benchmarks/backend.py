@@ -32,7 +32,7 @@ class Backend:
     n_broken : requests whose connection broke before the answer; they were sent again
     n_unanswered : requests that got no answer however often they were sent
     n_products : in requests answered 200
-    slowest_seconds : the longest answer
+    calls : when each answered request was first sent, by the monotonic clock, and the seconds until its answer
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Backend:
         self.n_broken = 0
         self.n_unanswered = 0
         self.n_products = 0
-        self.slowest_seconds = 0.0
+        self.calls: list[tuple[float, float]] = []
         self._client = httpx.Client(base_url=url, timeout=30)
         self._posted = posted
         self._n_together = n_together
@@ -55,6 +55,11 @@ class Backend:
     def n_failed(self) -> int:
         """Requests without the answer 200."""
         return self.n_unanswered + self.statuses.total() - self.statuses[httpx.codes.OK]
+
+    @property
+    def slowest_seconds(self) -> float:
+        """The longest wait for an answer."""
+        return max((seconds for _, seconds in self.calls), default=0.0)
 
     @contextmanager
     def running(self) -> Iterator[Self]:
@@ -75,7 +80,7 @@ class Backend:
                 self._post([renewed(record, id_field=id_field, turn=f"{self.name}{turn}") for record in records])
 
     def _post(self, records: list[Record]) -> None:
-        started = time.perf_counter()
+        started = time.monotonic()
         for _ in range(TRIES):
             try:
                 answer = self._client.post("/classify", json={"products": records})
@@ -83,12 +88,12 @@ class Backend:
                 self.n_broken += 1
                 time.sleep(PAUSE_SECONDS)
             else:
-                self._note(answer.status_code, len(records), time.perf_counter() - started)
+                self.calls.append((started, time.monotonic() - started))
+                self._note(answer.status_code, len(records))
                 return
         self.n_unanswered += 1
 
-    def _note(self, status: int, n_products: int, seconds: float) -> None:
+    def _note(self, status: int, n_products: int) -> None:
         self.statuses[status] += 1
-        self.slowest_seconds = max(self.slowest_seconds, seconds)
         if status == httpx.codes.OK:
             self.n_products += n_products

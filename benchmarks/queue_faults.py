@@ -13,56 +13,28 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import psutil
 
-from benchmarks.annotating import SimulatedAnnotator, Work
 from benchmarks.backend import Backend
 from benchmarks.claims import Claim, conclude
+from benchmarks.fault_bench import CALM_SECONDS, COHORTS, N_WORKERS, Bench, Outcome, bench_in, server_of, under_load
 from benchmarks.fault_stores import fill, small_disk, throwaway_postgres
-from benchmarks.queue_contents import Contents, contents, wait_for
-from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
-from benchmarks.traffic import Posted, stand_in, stream
+from benchmarks.queue_contents import contents, wait_for
+from benchmarks.servers import ROOT, Server
 from tests.label_queue.queue_postgres import find_programs
-from training.catalogues.catalogue import open_catalogue
 
-N_RECORDS = 1_000
-N_WORKERS = 2
 N_KILLS = 3
 AWAY_SECONDS = 10.0
+N_FLICKERS = 8
+FLICKER_SECONDS = 6.0
+MOST_SLOWER = 1.1
 FULL_SECONDS = 5.0
-CALM_SECONDS = 4.0  # before a fault, and after it
 SETTLE_SECONDS = 60.0  # until everything that waits should have arrived
-THINK_SECONDS = 0.5  # so that there is always something left to label when the store goes away
-COHORTS = {"WINNOW_COHORT_PRODUCTS": "200", "WINNOW_COHORT_SECONDS": "2", "WINNOW_COHORT_TASKS": "20"}
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every fault needs: traffic, the environment of the server, a directory of its own."""
-
-    posted: Posted
-    environment: Mapping[str, str]
-    directory: Path
-
-    @property
-    def sqlite(self) -> str:
-        """URL of an empty queue in a file."""
-        return f"sqlite:///{self.directory / 'queue.sqlite3'}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the backend and the annotators saw, and what the database holds at the end."""
-
-    backend: Backend
-    work: list[Work]
-    queue: Contents
 
 
 def main() -> int:
@@ -76,7 +48,7 @@ def main() -> int:
     for name, fault in FAULTS.items():
         if arguments.only in {None, name}:
             with tempfile.TemporaryDirectory(prefix="winnow-faults-") as temporary:
-                status |= conclude(name, fault(_bench(Path(temporary), arguments)))
+                status |= conclude(name, fault(bench_in(Path(temporary), arguments)))
     return status
 
 
@@ -89,7 +61,7 @@ def killed_worker(bench: Bench) -> list[Claim]:
             _wait(lambda: len(_workers(server)) == N_WORKERS)
             time.sleep(CALM_SECONDS)
 
-    outcome = _under_load(bench, bench.sqlite, kill)
+    outcome = under_load(bench, bench.sqlite, kill)
     n_broken = sum(work.n_broken for work in outcome.work)
     found = f"{outcome.backend.n_broken} connections broke, then answered: {_answers(outcome.backend)}"
     return [
@@ -113,8 +85,29 @@ def store_away(bench: Bench) -> list[Claim]:
             time.sleep(AWAY_SECONDS)
             postgres.start()
 
-        outcome = _under_load(bench, postgres.url("queue"), stop)
+        outcome = under_load(bench, postgres.url("queue"), stop)
     return [_all_answered(outcome), *_arrived(bench, outcome), _told_to_come_again(outcome, 503), *_kept(outcome)]
+
+
+def store_flickers(bench: Bench) -> list[Claim]:
+    """Stop PostgreSQL again and again, to compare answering times with and without it."""
+    programs = find_programs()
+    if programs is None:
+        return [Claim("PostgreSQL's programs are here", "install Debian's postgresql package", holds=False)]
+    away: list[tuple[float, float]] = []
+    with throwaway_postgres(programs) as postgres:
+
+        def flicker(_: Server) -> None:
+            for _turn in range(N_FLICKERS):
+                began = time.monotonic()
+                postgres.stop("immediate")
+                time.sleep(FLICKER_SECONDS)
+                away.append((began, time.monotonic()))
+                postgres.start()
+                time.sleep(FLICKER_SECONDS)
+
+        outcome = under_load(bench, postgres.url("queue"), flicker)
+    return [_all_answered(outcome), _as_quick(outcome.backend, away)]
 
 
 def disk_full(bench: Bench) -> list[Claim]:
@@ -128,14 +121,14 @@ def disk_full(bench: Bench) -> list[Claim]:
             time.sleep(FULL_SECONDS)
             (disk / "ballast").unlink()
 
-        outcome = _under_load(bench, f"sqlite:///{disk / 'queue.sqlite3'}", fill_up)
+        outcome = under_load(bench, f"sqlite:///{disk / 'queue.sqlite3'}", fill_up)
     return [_all_answered(outcome), *_arrived(bench, outcome), _told_to_come_again(outcome, 507), *_kept(outcome)]
 
 
 def told_to_end(bench: Bench) -> list[Claim]:
     """Send SIGTERM while cohorts are open."""
     settings = {"WINNOW_COHORT_PRODUCTS": "100000", "WINNOW_COHORT_SECONDS": "3600"}
-    with _server(bench, bench.sqlite, settings) as server:
+    with server_of(bench, bench.sqlite, settings) as server:
         with ExitStack() as stack:
             backends = [Backend(server.url, bench.posted, name=name) for name in "abcdefgh"]  # to reach both workers
             for backend in backends:
@@ -162,7 +155,7 @@ def away_at_the_end(bench: Bench) -> list[Claim]:
         return [Claim("PostgreSQL's programs are here", "install Debian's postgresql package", holds=False)]
     with throwaway_postgres(programs) as postgres:
         url = postgres.url("queue")
-        with _server(bench, url, COHORTS) as server, Backend(server.url, bench.posted).running() as backend:
+        with server_of(bench, url, COHORTS) as server, Backend(server.url, bench.posted).running() as backend:
             time.sleep(CALM_SECONDS)
             before = contents(url)
             postgres.stop("immediate")
@@ -171,7 +164,7 @@ def away_at_the_end(bench: Bench) -> list[Claim]:
             server.process.wait(timeout=SETTLE_SECONDS)
         n_spilled = len(list((bench.directory / "spill").rglob("*.json")))
         postgres.start()
-        with _server(bench, url, COHORTS):
+        with server_of(bench, url, COHORTS):
             queue = wait_for(url, lambda found: found.n_products >= backend.n_products, timeout_seconds=SETTLE_SECONDS)
     lost = re.findall("cohort dropped|cohorts lost", (bench.directory / "server.log").read_text())
     found = (
@@ -191,65 +184,36 @@ def away_at_the_end(bench: Bench) -> list[Claim]:
 FAULTS: Mapping[str, Callable[[Bench], list[Claim]]] = {
     "killed worker": killed_worker,
     "store away": store_away,
+    "store flickers": store_flickers,
     "disk full": disk_full,
     "told to end": told_to_end,
     "away at the end": away_at_the_end,
 }
 
 
-def _bench(directory: Path, arguments: argparse.Namespace) -> Bench:
-    if arguments.stand_in:
-        home, catalogue = stand_in(directory, n_products=N_RECORDS)
-    else:
-        home, catalogue = bentoml_home(), open_catalogue(arguments.catalogue)
-    return Bench(stream(catalogue, N_RECORDS), {"BENTOML_HOME": str(home)}, directory)
-
-
-def _under_load(bench: Bench, database: str, fault: Callable[[Server], None]) -> Outcome:
-    """Classify and label before, during and after a fault, then label what is left."""
-    over: list[bool] = []
-    with ExitStack() as stack:
-        server = stack.enter_context(_server(bench, database, COHORTS))
-        annotators = [
-            SimulatedAnnotator(
-                server.url,
-                name,
-                truth=bench.posted.truth,
-                id_field=bench.posted.id_field,
-                limit=3,
-                think_seconds=THINK_SECONDS,
-            )
-            for name in ("ann", "ben")
-        ]
-        pool = stack.enter_context(ThreadPoolExecutor(len(annotators)))
-        with Backend(server.url, bench.posted).running() as backend:
-            working = [pool.submit(annotator.drain, is_over=lambda: bool(over)) for annotator in annotators]
-            time.sleep(CALM_SECONDS)
-            fault(server)
-            time.sleep(CALM_SECONDS)
-        wait_for(database, lambda found: found.n_products >= backend.n_products, timeout_seconds=2 * CALM_SECONDS)
-        over.append(True)
-        work = [each.result() for each in working]
-        return Outcome(backend, work, contents(database))
-
-
-def _server(bench: Bench, database: str, settings: Mapping[str, str]) -> AbstractContextManager[Server]:
-    environment = {
-        **bench.environment,
-        **settings,
-        "WINNOW_DATABASE_URL": database,
-        "WINNOW_WORKERS": str(N_WORKERS),
-        "WINNOW_LEASE_SECONDS": "5",
-        "WINNOW_SPILL_DIRECTORY": str(bench.directory / "spill"),
-    }
-    log = bench.directory / "server.log"
-    return serving("Winnow", winnow_command(), ready="/readyz", environment=environment, log=log)
-
-
 def _all_answered(outcome: Outcome) -> Claim:
     backend = outcome.backend
     found = f"{_answers(backend)}, {backend.n_broken} connections broke, slowest {backend.slowest_seconds:.2f} s"
     return Claim("every classify request is answered", found, not backend.n_failed and not backend.n_broken)
+
+
+def _as_quick(backend: Backend, away: Sequence[tuple[float, float]]) -> Claim:
+    """Requests sent while the store was away against those sent while it was there."""
+    first, last = away[0][0], away[-1][1] + FLICKER_SECONDS
+    without = [seconds for sent, seconds in backend.calls if any(began <= sent < ended for began, ended in away)]
+    beside = [
+        seconds
+        for sent, seconds in backend.calls
+        if first <= sent < last and not any(began <= sent < ended for began, ended in away)
+    ]
+    (p50, p99), (p50_without, p99_without) = (np.quantile(one, (0.5, 0.99)) * 1e3 for one in (beside, without))
+    found = (
+        f"{p99_without:.1f} ms against {p99:.1f} (p50 {p50_without:.1f} against {p50:.1f}), "
+        f"{len(without):,} and {len(beside):,} requests"
+    )
+    return Claim(
+        f"p99 without the store is at most {MOST_SLOWER:.2f} of that with it", found, p99_without <= MOST_SLOWER * p99
+    )
 
 
 def _answers(backend: Backend) -> str:
