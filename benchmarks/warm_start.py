@@ -33,7 +33,8 @@ from training.predict import predict
 from training.retraining.human_labels import HumanLabels
 from training.retraining.lessons import HumanWeights
 from training.retraining.training_state import STATE, unpack_state
-from training.retraining.warm_start import WarmOptions, train_warm
+from training.retraining.warm_plan import WarmOptions
+from training.retraining.warm_start import train_warm
 
 N_QUESTIONS = 5
 POOL = 8  # products of traffic for each that is opened

@@ -58,7 +58,7 @@ def retrain(
     from training.retraining.retrain import retrain as run  # noqa: PLC0415
     from training.retraining.retrain_record import recorded  # noqa: PLC0415
     from training.retraining.retrain_report import write_retrain_report  # noqa: PLC0415  loads matplotlib
-    from training.retraining.warm_start import WarmOptions  # noqa: PLC0415
+    from training.retraining.warm_plan import WarmOptions  # noqa: PLC0415
 
     training = TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
     options = RetrainOptions(judge_share, training, warm=None if cold else WarmOptions())

@@ -213,7 +213,7 @@ def loop(
     from training.loop.rounds import LoopOptions  # noqa: PLC0415
     from training.loop.rounds import loop as run  # noqa: PLC0415
     from training.retraining.retrain import RetrainOptions  # noqa: PLC0415
-    from training.retraining.warm_start import WarmOptions  # noqa: PLC0415
+    from training.retraining.warm_plan import WarmOptions  # noqa: PLC0415
 
     opened = open_catalogue(catalogue)
     if unseen is not None:

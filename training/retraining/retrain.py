@@ -26,7 +26,9 @@ from training.retraining.human_labels import HumanLabels, read_human_labels, sec
 from training.retraining.judgement import KEY, TrainedOn, judge_candidate, n_refused_before, trained_on
 from training.retraining.promote import only_one, promote
 from training.retraining.training_state import STATE, TrainingState, unpack_state
-from training.retraining.warm_start import WARM, CannotGoOn, WarmOptions, train_warm
+from training.retraining.warm_members import CannotGoOn
+from training.retraining.warm_plan import WarmOptions
+from training.retraining.warm_start import WARM, train_warm
 
 Start = Literal["cold", "warm"]
 
@@ -104,31 +106,19 @@ def retrain(
     """
     with only_one(directory), queue.exclusive("retraining") as check:
         incumbent = _incumbent(store, catalogue)
-        labels = read_human_labels(queue, fields=catalogue.fields, classes=catalogue.taxonomy.classes)
-        labels = labels.only(labels.times < seconds(now))
+        labels = _labels(queue, incumbent.manifest, until=now)
         plan = _plan(incumbent.manifest, now=now, options=options)
         n_new = _n_new(labels, incumbent.manifest)
         learned = labels.only(plan.learned(labels))
         manifest = _train(
             catalogue, store, learned, plan=plan, incumbent=incumbent, options=options, images=images, progress=progress
         )
-        candidate = read_bundle(store.load(manifest.version))
-        n_refused = n_refused_before(manifest, incumbent.manifest, store.manifests())
-        verdict = judge_candidate(candidate, incumbent, labels, progress=progress, policy=policy, n_refused=n_refused)
+        verdict = _verdict(manifest.version, incumbent, labels, store=store, progress=progress, policy=policy)
         if verdict.promote:
             check()
             promote(store, manifest.version, now=now, why="; ".join(verdict.reasons))
         logger.info("retrained", extra={"candidate": manifest.version, "promoted": verdict.promote})
-        return Retraining(
-            candidate=manifest.version,
-            incumbent=incumbent.manifest.version,
-            promoted=verdict.promote,
-            n_answers=learned.n_answers,
-            n_new_answers=n_new,
-            start="warm" if WARM in manifest.provenance else "cold",
-            seconds=dict(manifest.provenance.get("cpu_seconds", {})),
-            verdict=verdict,
-        )
+        return _retraining(manifest, incumbent.manifest, verdict, n_answers=learned.n_answers, n_new_answers=n_new)
 
 
 def gate(
@@ -146,10 +136,16 @@ def gate(
     NoBundle
         If there is no such version, or nothing is served.
     """
-    incumbent, other = read_bundle(store.load()), read_bundle(store.load(candidate))
-    labels = read_human_labels(queue, fields=other.manifest.fields, classes=other.manifest.taxonomy.classes)
-    n_refused = n_refused_before(other.manifest, incumbent.manifest, store.manifests())
-    return judge_candidate(other, incumbent, labels, progress=progress, policy=policy, n_refused=n_refused)
+    labels = _labels(queue, read_manifest(store.load(candidate)))
+    return _verdict(candidate, read_bundle(store.load()), labels, store=store, progress=progress, policy=policy)
+
+
+def training_state(store: BundleStore, manifest: Manifest) -> TrainingState | None:
+    """Where the training of a stored bundle ended; None for a bundle that was made before bundles carried it."""
+    if STATE not in manifest.files:
+        logger.warning("no training state: a cold start", extra={"version": manifest.version})
+        return None
+    return unpack_state(verified_content(store.load(manifest.version), STATE, manifest))
 
 
 def _incumbent(store: BundleStore, catalogue: Catalogue) -> Bundle:
@@ -159,6 +155,11 @@ def _incumbent(store: BundleStore, catalogue: Catalogue) -> Bundle:
         raise NoBundle("nothing is served yet, so there is nothing to do better; run `winnow train` first") from error
     check_fit(incumbent, catalogue)
     return incumbent
+
+
+def _labels(queue: LabelQueue, manifest: Manifest, *, until: datetime | None = None) -> HumanLabels:
+    labels = read_human_labels(queue, fields=manifest.fields, classes=manifest.taxonomy.classes)
+    return labels if until is None else labels.only(labels.times < seconds(until))
 
 
 def _plan(incumbent: Manifest, *, now: datetime, options: RetrainOptions) -> TrainedOn:
@@ -206,9 +207,30 @@ def _train(
         return read_manifest(store.load(store.save(directory)))
 
 
-def training_state(store: BundleStore, manifest: Manifest) -> TrainingState | None:
-    """Where the training of a stored bundle ended; None for a bundle that was made before bundles carried it."""
-    if STATE not in manifest.files:
-        logger.warning("no training state: a cold start", extra={"version": manifest.version})
-        return None
-    return unpack_state(verified_content(store.load(manifest.version), STATE, manifest))
+def _verdict(
+    version: str,
+    incumbent: Bundle,
+    labels: HumanLabels,
+    *,
+    store: BundleStore,
+    progress: Progress,
+    policy: Policy | None,
+) -> Verdict:
+    candidate = read_bundle(store.load(version))
+    n_refused = n_refused_before(candidate.manifest, incumbent.manifest, store.manifests())
+    return judge_candidate(candidate, incumbent, labels, progress=progress, policy=policy, n_refused=n_refused)
+
+
+def _retraining(
+    candidate: Manifest, incumbent: Manifest, verdict: Verdict, *, n_answers: int, n_new_answers: int
+) -> Retraining:
+    return Retraining(
+        candidate=candidate.version,
+        incumbent=incumbent.version,
+        promoted=verdict.promote,
+        n_answers=n_answers,
+        n_new_answers=n_new_answers,
+        start="warm" if WARM in candidate.provenance else "cold",
+        seconds=dict(candidate.provenance.get("cpu_seconds", {})),
+        verdict=verdict,
+    )
