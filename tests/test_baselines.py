@@ -11,9 +11,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from service.errors import CatalogueError
 from tests.test_fit import everything, quiet
+from tests.test_retrain import silent
 from training.baselines import Combination, Study, combinations, fit, measure, read_study
-from training.baselines_report import Kept, summaries
+from training.baselines_report import summaries
+from training.baselines_shelf import Shelf, measure_all
 from training.catalogues.catalogue import open_catalogue
 from training.cli import app
 from training.joint import JointOptions
@@ -77,17 +80,22 @@ def test_a_measure_is_repeatable_and_a_seed_changes_the_split(study: Study) -> N
 
 
 def test_what_was_measured_is_read_back_and_summed_up(study: Study, tmp_path: Path) -> None:
-    kept = Kept(tmp_path, study)
+    shelf = Shelf(tmp_path, study)
     row = measure(study, Combination("linear", ("text",)), seed=0, options=QUICK)
 
-    kept.add(row)
-    kept.add(replace(row, seed=1, macro_ap=row.macro_ap - 0.2))
+    shelf.add(row)
+    shelf.add(replace(row, seed=1, macro_ap=row.macro_ap - 0.2))
 
-    (one,) = summaries(Kept(tmp_path, study).rows())
+    (one,) = summaries(Shelf(tmp_path, study).rows())
     assert one.n_seeds == 2
     assert one.means["macro_ap"] == pytest.approx(row.macro_ap - 0.1)
     assert one.deviations["macro_ap"] == pytest.approx(0.2 / 2**0.5)
-    assert Kept(tmp_path, replace(study, targets=1 - study.targets)).rows() == []
+    assert Shelf(tmp_path, replace(study, targets=1 - study.targets)).rows() == []
+
+
+def test_a_combination_that_there_is_not_is_named_with_those_there_are(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="no combination 'linear on smell'; there are linear on text; "):
+        measure_all(study, Shelf(tmp_path, study), n_seeds=1, only=["linear on smell"], options=QUICK, progress=silent)
 
 
 def test_class_weights_are_undone_in_a_single_tower_too(study: Study) -> None:

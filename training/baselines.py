@@ -7,7 +7,7 @@ thresholded on the last fifth, and scored on the test part. The neural ones get 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -255,10 +255,3 @@ def _image_inputs(data: Prepared) -> torch.Tensor:
     images = [product.image for product in data.products if product.image is not None]
     blocks = [pixels(torch.from_numpy(np.stack(images[start : start + 256]))) for start in range(0, len(images), 256)]
     return torch.cat(blocks) if blocks else torch.zeros(1, 1)
-
-
-def seeds_and_combinations(study: Study, n_seeds: int) -> Iterator[tuple[int, Combination]]:
-    """All that is to be measured, seed after seed."""
-    for seed in range(n_seeds):
-        for wanted in combinations(study.train.modalities):
-            yield seed, wanted

@@ -1,11 +1,9 @@
-"""The table and the HTML report of the baselines, and the file that keeps what was measured."""
+"""The table and the HTML report of the baselines."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,30 +40,6 @@ def summaries(rows: Sequence[Baseline]) -> list[Summary]:
         deviations = {measure: float(one.std(ddof=1)) if len(same) > 1 else 0.0 for measure, one in values.items()}
         found.append(Summary(name, len(same), {m: float(one.mean()) for m, one in values.items()}, deviations))
     return sorted(found, key=lambda one: -one.means["macro_ap"])
-
-
-class Kept:
-    """What was measured of one study, one JSON line each; another catalogue, sample or label source is another file."""
-
-    def __init__(self, directory: Path, study: Study) -> None:
-        digest = hashlib.blake2b(study.targets.tobytes() + study.truth.tobytes(), digest_size=6).hexdigest()
-        self._path = directory / f"baselines-{study.catalogue.name}-{digest}.jsonl"
-
-    def rows(self) -> list[Baseline]:
-        """All that was measured so far."""
-        if not self._path.is_file():
-            return []
-        return [Baseline(**json.loads(line)) for line in self._path.read_text(encoding="utf-8").splitlines()]
-
-    def add(self, row: Baseline) -> None:
-        """Keep one more."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(row)) + "\n")
-
-    def clear(self) -> None:
-        """Forget what was measured."""
-        self._path.unlink(missing_ok=True)
 
 
 def write_baselines_report(path: Path, study: Study, rows: Sequence[Baseline]) -> Path:

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from service.errors import WinnowError
-from training.commands import bundles, labelling, retraining, studies
+from training.commands import bundles, labelling, loop, retraining, studies
 from training.commands.workplace import model_store
 from training.console import messages
 
@@ -40,7 +40,7 @@ app.command()(retraining.quality)
 app.command("audit-labels")(studies.audit_labels)
 app.command()(studies.baselines)
 app.command()(studies.replay)
-app.command()(studies.loop)
+app.command()(loop.loop)
 
 models = typer.Typer(no_args_is_help=True, help="The bundles in the model store.")
 models.command("list")(bundles.list_models)

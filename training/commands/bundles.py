@@ -13,7 +13,7 @@ import typer
 from service.bundles.bundle import Bundle, read_manifest
 from service.bundles.bundle_store import BundleStore
 from training.catalogues.catalogue import Catalogue, open_catalogue
-from training.commands.options import REPORTS, AsJson, CataloguePath, Part, Pretrained, Seed, Version
+from training.commands.options import REPORTS, AsJson, CataloguePath, Labels, Part, Pretrained, Report, Seed, Version
 from training.commands.workplace import image_encoder, model_store, read_stored
 from training.console import messages, models_table, progress_bars, results, scores_table
 from training.retraining.promote import promote as move_pointer
@@ -40,9 +40,7 @@ def demo_catalogue(
 
 def train(
     catalogue: CataloguePath,
-    labels: Annotated[
-        Literal["merchant", "truth"], typer.Option(help="Learn from the merchants' labels, or from the truth.")
-    ] = "merchant",
+    labels: Labels = "merchant",
     seed: Seed = 0,
     pretrained: Pretrained = True,
     promote: Annotated[bool, typer.Option(help="Serve the new bundle at once.")] = True,
@@ -68,7 +66,7 @@ def evaluate(
     catalogue: CataloguePath,
     part: Annotated[Part, typer.Option(help="Which part to evaluate on.")] = "test",
     as_json: AsJson = False,
-    report: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
+    report: Report = None,
 ) -> None:
     """Score a bundle and each of its members against the truth of a catalogue."""
     _evaluate(read_stored(version), open_catalogue(catalogue), part=part, report=report, as_json=as_json)

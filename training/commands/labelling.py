@@ -12,7 +12,7 @@ import typer
 from service.bundles.bundle import read_manifest
 from service.label_queue.reading import Filters
 from training.catalogues.catalogue import open_catalogue
-from training.commands.options import AnyPart, CataloguePath, Part, Processes, Seed
+from training.commands.options import AnyPart, CataloguePath, ErrorRate, Part, Processes, Seed, Stored
 from training.commands.workplace import label_queue, model_store, n_cores
 from training.console import messages, progress_bars
 
@@ -22,7 +22,7 @@ def score(
     *,
     out: Annotated[Path, typer.Option(help="Where to write the scores: .parquet or .jsonl.")],
     part: Annotated[AnyPart, typer.Option(help="Which part to score.")] = "stream",
-    bundle: Annotated[str, typer.Option(help="A version from `winnow models list`, or current.")] = "current",
+    bundle: Stored = "current",
     processes: Processes = None,
 ) -> None:
     """Score a catalogue of any size: probabilities, yes or no, doubt, and what a person's answers would teach.
@@ -45,7 +45,7 @@ def fill_queue(
     part: Annotated[AnyPart, typer.Option(help="Which part to draw from.")] = "stream",
     n_tasks: Annotated[int, typer.Option("--tasks", help="How many products to queue.", min=1)] = 1_000,
     n_questions: Annotated[int, typer.Option("--questions", help="Questions about each of them.", min=1)] = 5,
-    bundle: Annotated[str, typer.Option(help="A version from `winnow models list`, or current.")] = "current",
+    bundle: Stored = "current",
     processes: Processes = None,
 ) -> None:
     """Queue the questions most worth asking about a whole catalogue, doubtful merchant labels among them.
@@ -108,7 +108,7 @@ def simulate_labels(
     catalogue: CataloguePath,
     part: Annotated[Part, typer.Option(help="Which part's truth the annotators know.")] = "stream",
     url: Annotated[str, typer.Option(help="Where Winnow serves.")] = "http://127.0.0.1:3000",
-    error_rate: Annotated[float, typer.Option(help="Share of wrong answers.", min=0, max=1)] = 0.02,
+    error_rate: ErrorRate = 0.02,
     seed: Seed = 0,
 ) -> None:
     """Empty a running service's label queue as annotators would who know a catalogue's truth: to try things out.

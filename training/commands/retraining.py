@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.api.quality_api import read_course
 from service.bundles.bundle import read_manifest
-from training.catalogues.catalogue import open_catalogue
-from training.commands.options import REPORTS, AsJson, CataloguePath, Seed, Version
+from training.catalogues.catalogue import Catalogue, open_catalogue
+from training.commands.options import REPORTS, AsJson, CataloguePath, Cold, Report, Seed, Version
+from training.commands.output import show
 from training.commands.workplace import image_encoder, label_queue, model_store, settings
-from training.console import messages, progress_bars, quality_check, quality_table, results
+from training.console import messages, progress_bars, quality_check, quality_table
 
 if TYPE_CHECKING:
     from training.retraining.gate import Verdict
-    from training.retraining.retrain import Retraining
+    from training.retraining.retrain import Retraining, RetrainOptions
 
 GATE_SAYS_NO = 3  # exit status
 
@@ -37,11 +37,9 @@ def retrain(
     scheduled: Annotated[
         bool, typer.Option("--scheduled", help="Exit 0 on the gate's no and where nothing is new, too, as a cron job.")
     ] = False,
-    cold: Annotated[
-        bool, typer.Option("--cold", help="Begin anew, with a new vocabulary; once in a while, or after a change.")
-    ] = False,
+    cold: Cold = False,
     as_json: AsJson = False,
-    report: Annotated[Path | None, typer.Option(help="Where to write the HTML report.")] = None,
+    report: Report = None,
 ) -> None:
     """Learn from what people answered, and serve the result if the gate finds it better.
 
@@ -55,24 +53,13 @@ def retrain(
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
     from training.retraining.lessons import HumanWeights  # noqa: PLC0415  loads scikit-learn
     from training.retraining.retrain import NothingNew, RetrainOptions  # noqa: PLC0415
-    from training.retraining.retrain import retrain as run  # noqa: PLC0415
-    from training.retraining.retrain_record import recorded  # noqa: PLC0415
     from training.retraining.retrain_report import write_retrain_report  # noqa: PLC0415  loads matplotlib
     from training.retraining.warm_plan import WarmOptions  # noqa: PLC0415
 
     training = TrainingOptions(seed=seed, human=HumanWeights(human_weight, importance_exponent))
     options = RetrainOptions(judge_share, training, warm=None if cold else WarmOptions())
-    store, opened, home = model_store(), open_catalogue(catalogue), settings().home
-
-    def one() -> Retraining:
-        with progress_bars() as progress, label_queue() as queue:
-            return run(
-                opened, images=image_encoder(opened), store=store, queue=queue, directory=home, options=options,
-                now=datetime.now(UTC), progress=progress,
-            )  # fmt: skip
-
     try:
-        done = recorded(one, store.directory, clock=lambda: datetime.now(UTC))
+        done = _run(open_catalogue(catalogue), options)
     except NothingNew as nothing:
         if not scheduled:
             raise
@@ -110,10 +97,7 @@ def quality(
     """
     with label_queue() as queue:
         course = read_course(queue, read_manifest(model_store().load(version)))
-    if as_json:
-        typer.echo(json.dumps(course.to_json()))
-    else:
-        results.print(quality_table(course))
+    show(course.to_json(), quality_table(course), as_json=as_json)
     messages.print(quality_check(course))
 
 
@@ -125,3 +109,20 @@ def say_verdict(verdict: Verdict, document: dict[str, Any] | None, *, says_no: i
     messages.print(f"The gate says {word}: {'; '.join(verdict.reasons)}.", highlight=False)
     if not verdict.promote:
         raise typer.Exit(says_no)
+
+
+def _run(catalogue: Catalogue, options: RetrainOptions) -> Retraining:
+    """Retrain, and write down what came of it."""
+    from training.retraining.retrain import retrain as run  # noqa: PLC0415  loads torch
+    from training.retraining.retrain_record import recorded  # noqa: PLC0415
+
+    store, home = model_store(), settings().home
+
+    def one() -> Retraining:
+        with progress_bars() as progress, label_queue() as queue:
+            return run(
+                catalogue, images=image_encoder(catalogue), store=store, queue=queue, directory=home, options=options,
+                now=datetime.now(UTC), progress=progress,
+            )  # fmt: skip
+
+    return recorded(one, store.directory, clock=lambda: datetime.now(UTC))

@@ -1,0 +1,75 @@
+"""The file that keeps what baselines were measured, so that a study that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from service.errors import CatalogueError
+from training.baselines import Baseline, Combination, Progress, Study, combinations, measure
+from training.joint import JointOptions
+
+
+class Shelf:
+    """What was measured of one study, one JSON line each; another catalogue, sample or label source is another file."""
+
+    def __init__(self, directory: Path, study: Study) -> None:
+        digest = hashlib.blake2b(study.targets.tobytes() + study.truth.tobytes(), digest_size=6).hexdigest()
+        self._path = directory / f"baselines-{study.catalogue.name}-{digest}.jsonl"
+
+    def rows(self) -> list[Baseline]:
+        """All that was measured so far."""
+        if not self._path.is_file():
+            return []
+        return [Baseline(**json.loads(line)) for line in self._path.read_text(encoding="utf-8").splitlines()]
+
+    def add(self, row: Baseline) -> None:
+        """Keep one more."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+
+    def clear(self) -> None:
+        """Forget what was measured."""
+        self._path.unlink(missing_ok=True)
+
+
+def measure_all(
+    study: Study,
+    shelf: Shelf,
+    *,
+    n_seeds: int,
+    only: Sequence[str],
+    options: JointOptions,
+    progress: Progress,
+) -> list[Baseline]:
+    """Measure what the shelf lacks, seed after seed, and return all that was asked for.
+
+    Parameters
+    ----------
+    only : names of combinations; all of them where none is given
+
+    Raises
+    ------
+    CatalogueError
+        If there is no such combination on this catalogue.
+    """
+    wanted = [(seed, one) for seed in range(n_seeds) for one in _named(study, only)]
+    known = {(row.seed, row.name) for row in shelf.rows()}
+    for n_done, (seed, combination) in enumerate(wanted, 1):
+        if (seed, combination.name) not in known:
+            shelf.add(measure(study, combination, seed=seed, options=options))
+        progress("measure", n_done, len(wanted))
+    asked = {(seed, combination.name) for seed, combination in wanted}
+    return [row for row in shelf.rows() if (row.seed, row.name) in asked]
+
+
+def _named(study: Study, names: Sequence[str]) -> list[Combination]:
+    known = {one.name: one for one in combinations(study.train.modalities)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise CatalogueError(f"there is no combination {unknown[0]!r}; there are {'; '.join(known)}")
+    return [one for one in known.values() if not names or one.name in names]
