@@ -9,6 +9,9 @@ from random import Random
 
 from PIL import Image
 
+from service.errors import UnreadableImage
+from service.features.image import decode_image
+from training.catalogues.catalogue import Part
 from training.catalogues.tables import write_table
 
 Columns = dict[str, Sequence[object]]
@@ -152,3 +155,20 @@ def _png(colour: str) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (12, 16), colour).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def bad_images(part: Part, size: int) -> list[tuple[str, str]]:
+    """Product id and reason of every image that cannot be decoded, and of every one whose file is missing.
+
+    Parameters
+    ----------
+    size : pixels a side to which the images are decoded
+    """
+    bad = list(part.missing_images)
+    for product in part.products:
+        if product.image is not None:
+            try:
+                decode_image(product.image, size)
+            except UnreadableImage as error:
+                bad.append((product.product_id, str(error)))
+    return bad

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.catalogues import N_PRODUCTS, SCRIPTS, SHAPES, WORDS
-from training.catalogues.catalogue import check_images, open_catalogue
+from tests.catalogues import N_PRODUCTS, SCRIPTS, SHAPES, WORDS, bad_images
+from training.catalogues.catalogue import open_catalogue
 from training.catalogues.tables import write_table
 
 
@@ -28,7 +28,7 @@ def test_a_catalogue_of_any_shape_is_read_whole(tmp_path: Path, shape: str) -> N
         assert len(part.products) == N_PRODUCTS[name]
         assert labels is not None
         assert labels.shape == (N_PRODUCTS[name], len(catalogue.taxonomy))
-        assert check_images(part, 16) == []
+        assert bad_images(part, 16) == []
 
 
 @pytest.mark.parametrize("shape", SHAPES)

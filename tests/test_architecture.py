@@ -29,7 +29,6 @@ DOORS = {
     "prometheus_client": ("service.telemetry.registry",),
     "psycopg": ("service.label_queue",),
     "pyarrow": (
-        "training.catalogues.catalogue",
         "training.catalogues.tables",
         "training.scoring.scored_table",
         "training.demo.catalogue",

@@ -15,7 +15,8 @@ from PIL import Image
 
 from service.contracts import Product
 from service.errors import CatalogueError
-from training.catalogues.catalogue import check_images, open_catalogue
+from tests.catalogues import bad_images
+from training.catalogues.catalogue import open_catalogue
 from training.catalogues.cells import NUMBERS, TEXTS, Place, category_cell, number_cell, plain_column, text_cell
 from training.catalogues.tables import BATCH_ROWS, write_table
 
@@ -198,7 +199,7 @@ def test_images_that_cannot_be_used_are_listed_with_a_reason(tmp_path: Path) -> 
     part = open_catalogue(tmp_path).read("train")
 
     assert part.products[1].image is None
-    assert check_images(part, 8) == [
+    assert bad_images(part, 8) == [
         ("8", "the file cannot be read (FileNotFoundError)"),
         ("007", "the image cannot be decoded; send a complete JPEG, PNG or WebP"),
     ]

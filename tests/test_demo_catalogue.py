@@ -12,7 +12,8 @@ import pytest
 
 from service.errors import CatalogueError
 from service.features.image import decode_image
-from training.catalogues.catalogue import Labels, check_images, open_catalogue
+from tests.catalogues import bad_images
+from training.catalogues.catalogue import Labels, open_catalogue
 from training.demo.catalogue import split, write_demo_catalogue
 from training.demo.merchants import MERCHANTS, feed_row, merchant_labels
 from training.demo.pictures import PATTERNS, SIZE, Look, photograph
@@ -174,7 +175,7 @@ def test_photographs_decode_and_some_products_lack_one(directory: Path) -> None:
     part = open_catalogue(directory).read("train")
 
     images = [product.image for product in part.products]
-    assert check_images(part, SIZE) == []
+    assert bad_images(part, SIZE) == []
     assert 0.01 < np.mean([image is None for image in images]) < 0.12
     assert 0.3 < np.mean([product.texts[1] == "" for product in part.products]) < 0.6
     assert 0.0 < np.mean([np.isnan(product.numbers[0]) for product in part.products]) < 0.08
