@@ -1,6 +1,6 @@
 """Batches what waits while the last batch runs, and what comes at one moment; no timer, so nobody waits for nobody.
 
-What a batch does is left to the function it is given; which products wait is left to `service.classifier`.
+What a batch does is left to the function it is given; which products wait is left to `service.served`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ class _Piece(Generic[Item, Answer]):
 
 
 class Batcher(Generic[Item, Answer]):
-    """One batch in flight; the next takes, in order of arrival, whatever came meanwhile and fits.
+    """One batch in flight, or several if full; the next takes, in order of arrival, whatever came meanwhile and fits.
 
     Parameters
     ----------
     run : answers a batch; what takes long in it belongs in a thread
     max_batch_size : items in a batch at most
+    n_running : batches in flight at most; beside another, one starts only where enough waits to fill it
     quiet_turns : turns of the event loop without anything new before a batch starts that is not full. An item that
         comes alone waits for microseconds; of a crowd, all whose requests have arrived go together, where a batch that
         starts with the first of them leaves the others to small batches, which cost up to three times as much an item.
@@ -53,18 +54,20 @@ class Batcher(Generic[Item, Answer]):
         run: Callable[[Sequence[Item]], Coroutine[Any, Any, Answer]],
         *,
         max_batch_size: int,
+        n_running: int = 1,
         quiet_turns: int = 0,
         on_wait: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._run = run
         self._on_wait = on_wait
         self._max_batch_size = max_batch_size
+        self._max_running = n_running
         self._quiet_turns = quiet_turns
         self._n_submitted = 0
         self._n_waiting = 0
         self._is_gathering = False
         self._waiting: deque[_Piece[Item, Answer]] = deque()
-        self._busy = False
+        self._n_running = 0
 
     async def submit(self, items: Sequence[Item]) -> list[Answer]:
         """Answer some items, in pieces of at most a batch, in order; raise what the batch raised."""
@@ -84,7 +87,8 @@ class Batcher(Generic[Item, Answer]):
 
     def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start a batch as soon as it is full, or so many turns have brought nothing new."""
-        if self._busy or self._is_gathering:
+        max_running = self._max_running if self._n_waiting >= self._max_batch_size else 1
+        if self._is_gathering or self._n_running >= max_running:
             return
         self._is_gathering = True
         self._look(loop, self._n_submitted, self._quiet_turns)
@@ -95,20 +99,19 @@ class Batcher(Generic[Item, Answer]):
             loop.call_soon(self._look, loop, self._n_submitted, n_turns - 1)
         else:
             self._is_gathering = False
-            self._start()
+            self._start(loop)
 
-    def _start(self) -> None:
-        if self._busy:
-            return
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         batch = self._take()
         if not batch:
             return
         items = batch[0].items if len(batch) == 1 else [item for piece in batch for item in piece.items]
-        loop = asyncio.get_running_loop()
         self._on_wait(loop.time() - batch[0].arrived)
-        self._busy = True
+        self._n_running += 1
         running = loop.create_task(self._run(items))
         running.add_done_callback(partial(self._finish, batch))
+        if self._waiting:
+            self._gather(loop)
 
     def _take(self) -> list[_Piece[Item, Answer]]:
         batch: list[_Piece[Item, Answer]] = []
@@ -124,7 +127,7 @@ class Batcher(Generic[Item, Answer]):
         return batch
 
     def _finish(self, batch: Sequence[_Piece[Item, Answer]], running: asyncio.Future[Answer]) -> None:
-        self._busy = False
+        self._n_running -= 1
         error = asyncio.CancelledError() if running.cancelled() else running.exception()
         if error is None:
             _hand_out(batch, running.result())

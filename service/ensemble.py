@@ -1,6 +1,6 @@
 """Runs a bundle's graph: the one file in which onnxruntime enters.
 
-What goes in is made by `service.features.encoder`; what the numbers mean for a product is left to `service.classifier`.
+What goes in is made by `service.features.encoder`; what the numbers mean for a product is left to `service.served`.
 """
 
 from __future__ import annotations

@@ -170,6 +170,31 @@ def test_a_full_batch_does_not_wait_for_quiet() -> None:
     assert asyncio.run(main()) == [[1, 2, 3, 4]]
 
 
+def test_beside_a_batch_that_runs_only_full_ones_start_up_to_as_many_as_may_run() -> None:
+    async def main() -> tuple[list[list[int]], list[list[int]]]:
+        machine = Machine()
+        started: list[list[int]] = []
+
+        async def run(items: Sequence[int]) -> Doubled:
+            started.append(list(items))
+            return await machine.run(items)
+
+        batcher = Batcher(run, max_batch_size=2, n_running=2)
+        tasks = []
+        for request in ([1], [2], [3, 4], [5, 6]):
+            tasks += await queued(batcher, request)
+            await asyncio.sleep(0)
+        meanwhile = list(started)
+        machine.go.set()
+        await asyncio.gather(*tasks)
+        return meanwhile, started
+
+    meanwhile, started = asyncio.run(main())
+
+    assert meanwhile == [[1], [2]]  # the third had to wait for room: 2 was taken because, with 3 and 4, it was enough
+    assert started == [[1], [2], [3, 4], [5, 6]]
+
+
 @settings(max_examples=30, deadline=None)
 @given(requests=st.lists(st.lists(st.integers(0, 1000), min_size=1, max_size=11), min_size=1, max_size=12))
 def test_waiting_for_quiet_loses_and_mixes_nothing(requests: list[list[int]]) -> None:

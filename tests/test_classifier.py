@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from service.classifier import MAX_KEPT_CHARACTERS, Classification, Classifier, Served, to_be_kept
+from service.classifier import Classification, Classifier
 from service.errors import NoBundle
+from service.served import MAX_KEPT_CHARACTERS, N_DECODED, Served, to_be_kept
 from service.telemetry.metrics import Metrics
 from tests.tiny_bundle import EXAMPLE, write_tiny_bundle
 
@@ -70,6 +71,19 @@ def test_requests_at_once_are_answered_as_if_each_were_alone(classifier: Classif
         assert sorted(at_once.unreadable) == [n for n in range(len(request)) if n % 3 == 0]
 
 
+def test_every_image_of_a_large_request_comes_back_to_its_product(classifier: Classifier) -> None:
+    n_products = 2 * N_DECODED + 3  # more than two threads decode together
+    images = [picture("red"), picture("blue"), b"torn", None]
+    request = [product(str(n), image=images[n % 7 % 4]) for n in range(n_products)]
+
+    together = asyncio.run(classify(classifier, request))
+    of_image = [probabilities(asyncio.run(classify(classifier, [product("x", image=image)])))[0] for image in images]
+
+    assert sorted(together.unreadable) == [n for n in range(n_products) if n % 7 % 4 == 2]
+    for n, found in enumerate(probabilities(together)):
+        assert found == pytest.approx(of_image[n % 7 % 4], abs=1e-6)
+
+
 def test_a_request_is_answered_by_the_bundle_it_began_with(classifier: Classifier, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "next", version="tiny-2", seed=1)
     request = [product(str(n), image=picture("red")) for n in range(20)]
@@ -104,8 +118,8 @@ def test_what_waits_for_labelling_has_no_image_that_nobody_can_see_or_that_is_to
         {"id": "4"},
     ]
 
-    kept = to_be_kept(records, "image", {0: "the image cannot be decoded"})
+    kept = to_be_kept(records, ["the image cannot be decoded", None, None, None], "image")
 
     assert [record.get("image") for record in kept] == [None, None, "C", None]
     assert records[0]["image"] == "AAAA"  # the record itself is the caller's
-    assert to_be_kept(records, None, {}) == records
+    assert to_be_kept(records, [None] * 4, None) == records

@@ -21,7 +21,7 @@ from service.bundles.retrainings import OUTCOMES as RETRAINING_OUTCOMES
 from service.image_fetch import OUTCOMES as FETCH_OUTCOMES
 from service.settings import Settings
 from service.telemetry.bundle_metrics import SwapOutcome
-from service.telemetry.classify_metrics import BatchStage, RequestStage
+from service.telemetry.classify_metrics import BatchStage
 from service.telemetry.metrics import Metrics
 from service.telemetry.queue_metrics import CohortOutcome, TaskOutcome
 from service.telemetry.registry import SECONDS
@@ -138,7 +138,7 @@ def test_a_replica_stays_below_two_thousand_series(tmp_path: Path) -> None:
         "class": n_classes + 1,  # with the macro mean
         "route": len({route.path for route in app.routes if isinstance(route, Route)}) + 1,  # with "other"
         "reason": len(REASONS),
-        "stage": len(get_args(RequestStage)) + len(get_args(BatchStage)),
+        "stage": len(get_args(BatchStage)),
         "answer": 3,
         "state": 4,
         "member": 12,

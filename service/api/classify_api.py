@@ -15,10 +15,11 @@ from starlette.types import Receive, Scope, Send
 from service.api.bodies import whole_body
 from service.api.problems import winnow_problem
 from service.api.product_reader import Posted, ProductReader
-from service.classifier import Classification, Classifier, Served
+from service.classifier import Classification, Classifier
 from service.errors import RequestRefused, WinnowError
 from service.image_urls import ImageUrls
 from service.scored import Scored, rounded
+from service.served import Served
 
 DETAILS = ("members", "classes", "embedding")
 JSON_HEADER = (b"content-type", b"application/json")

@@ -9,8 +9,7 @@ from service.image_fetch import Outcome as FetchOutcome
 from service.telemetry.registry import MetricRegistry, begin_at_nought
 from service.telemetry.tally import Tally
 
-RequestStage = Literal["decode"]
-BatchStage = Literal["wait", "encode", "infer", "score"]
+BatchStage = Literal["decode", "wait", "encode", "infer", "score"]
 
 PRODUCTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -33,12 +32,10 @@ class ClassifyMetrics:
         self._batch_seconds = registry.histogram("winnow_batch_seconds", "Time of one batch in the graph")
         self._stage_seconds = registry.histogram(
             "winnow_stage_seconds",
-            "Time in one stage: decode a request's images; wait, encode, infer, score a batch",
+            "Time of a batch in one stage: decode its images, wait, encode, infer, score",
             ("stage",),
         )
-        self._stages = {
-            stage: self._stage_seconds.labels(stage) for stage in (*get_args(RequestStage), *get_args(BatchStage))
-        }
+        self._stages = {stage: self._stage_seconds.labels(stage) for stage in get_args(BatchStage)}
         begin_at_nought(self._image_fetches, FETCH_OUTCOMES)
 
     def classified(self, n_products: int, n_unreadable_images: int) -> None:
@@ -50,10 +47,6 @@ class ClassifyMetrics:
     def image_fetched(self, outcome: FetchOutcome) -> None:
         """Count one image that was to be fetched."""
         self._image_fetches.labels(outcome).inc()
-
-    def stage(self, stage: RequestStage, seconds: float) -> None:
-        """Count the time of one stage of a request."""
-        self._tally.observe(self._stages[stage], seconds)
 
     def batch_stage(self, stage: BatchStage, seconds: float) -> None:
         """Count the time of one stage of a batch; from any thread."""

@@ -1,0 +1,201 @@
+"""One bundle at work: products that wait together are decoded, encoded, run through the graph and scored together.
+
+Which bundle is served is left to `service.classifier`, reading products from a request to `service.api.product_reader`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from service.acquisition.intake import ServedBundle
+from service.acquisition.scores import score
+from service.batcher import Batcher
+from service.bundles.bundle import Manifest, read_bundle
+from service.cohort_keeper import CohortKeeper
+from service.contracts import Predictions
+from service.decoding import Decoders, Pixels
+from service.ensemble import Device, Ensemble
+from service.features.batch_encoder import BatchEncoder
+from service.features.encoder import Encoder, collate
+from service.scored import Scored, scored_batch
+from service.telemetry.metrics import Metrics
+from service.telemetry.traffic import N_RECORDS, TrafficWatch
+
+MAX_KEPT_CHARACTERS = 1_000_000  # of an image in base64: a cohort keeps a hundred products in memory until it is sealed
+N_RUNS = 4  # of the graph, in what is answered together: sorted by length, its products have an eighth less padding
+MANY_PRODUCTS = 8  # from here on, encoding them together costs less than one by one
+N_DECODED = 64  # products whose images are decoded together, at most
+QUIET_TURNS = 2  # a request that has arrived begins its work in the turn after next
+
+Record = Mapping[str, Any]
+Filed = tuple[Record, bytes | None]  # a product as it came, and its image file
+Pictured = tuple[Record, Pixels | None]  # a product as it waits for labelling, and its decoded image
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredFiles:
+    """What is said about some products, and why the images of some could not be decoded."""
+
+    scored: Scored
+    faults: Sequence[str | None]
+
+    def rows(self, start: int, stop: int) -> ScoredFiles:
+        """The part for the products from `start` up to, not including, `stop`."""
+        return ScoredFiles(self.scored.rows(start, stop), self.faults[start:stop])
+
+
+class Served:
+    """One bundle, ready to answer; never changes, so that a request that holds it is answered by one version."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        batch_size: int,
+        device: Device,
+        inference: ThreadPoolExecutor,
+        decoders: Decoders,
+        metrics: Metrics,
+        keeper: CohortKeeper | None,
+    ) -> None:
+        """Read, verify and open a bundle.
+
+        Raises
+        ------
+        BundleRefused
+            If it is damaged or does not reproduce its golden batch.
+        """
+        bundle = read_bundle(directory)
+        self.manifest: Manifest = bundle.manifest
+        self._batch_size = batch_size
+        self._inference = inference
+        self._decoders = decoders
+        self._encoder = Encoder(bundle.encoding)
+        self._batch_encoder = BatchEncoder(bundle.manifest.fields, bundle.encoding)
+        self._image_size = bundle.encoding.image_size
+        self._files: Batcher[Filed, ScoredFiles] = Batcher(
+            self._decode_and_run,
+            max_batch_size=min(N_DECODED, N_RUNS * batch_size),
+            n_running=decoders.n_threads,
+            quiet_turns=QUIET_TURNS,
+        )
+        self._pictured: Batcher[Pictured, Scored] = Batcher(
+            self._run,
+            max_batch_size=N_RUNS * batch_size,
+            quiet_turns=QUIET_TURNS,
+            on_wait=lambda seconds: metrics.classify.batch_stage("wait", seconds),
+        )
+        self._ensemble = Ensemble(bundle, device=device)
+        self._classes = bundle.manifest.taxonomy.classes
+        self._members = [member.name for member in bundle.manifest.members]
+        self._thresholds = np.asarray(bundle.manifest.thresholds, dtype=np.float64)
+        self._member_weights = np.asarray([member.weights for member in bundle.manifest.members], dtype=np.float64)
+        self._metrics = metrics.classify
+        self._traffic = TrafficWatch(bundle.manifest, metrics.traffic)
+        self._keeper = keeper
+        self._for_intake = ServedBundle(
+            version=bundle.manifest.version,
+            classes=bundle.manifest.taxonomy.classes,
+            thresholds=self._thresholds,
+            priors=np.asarray(bundle.manifest.priors, dtype=np.float64),
+        )
+
+    async def classify(
+        self, records: Sequence[Record], images: Mapping[int, bytes]
+    ) -> tuple[list[Scored], dict[int, str]]:
+        """What is said about some products, and why the images of some could not be decoded, by their positions."""
+        if not images:
+            return await self._pictured.submit([(record, None) for record in records]), {}
+        products = [(record, images.get(index)) for index, record in enumerate(records)]
+        n_at_once = N_DECODED * self._decoders.n_threads  # no more: other requests have images too
+        seen = [
+            part
+            for start in range(0, len(products), n_at_once)
+            for part in await self._files.submit(products[start : start + n_at_once])
+        ]
+        faults = enumerate(fault for part in seen for fault in part.faults)
+        return [part.scored for part in seen], {index: fault for index, fault in faults if fault is not None}
+
+    async def _decode_and_run(self, products: Sequence[Filed]) -> ScoredFiles:
+        outcomes = await self._decoders.decode([content for _, content in products], self._image_size)
+        faults = [outcome if isinstance(outcome, str) else None for outcome in outcomes]
+        records = to_be_kept([record for record, _ in products], faults, self.manifest.fields.image)
+        pixels = [None if isinstance(outcome, str) else outcome for outcome in outcomes]
+        (scored,) = await self._pictured.submit(list(zip(records, pixels, strict=True)))
+        return ScoredFiles(scored, faults)
+
+    async def _run(self, products: Sequence[Pictured]) -> Scored:
+        started = perf_counter()
+        records, images = [record for record, _ in products], [image for _, image in products]
+        predictions = await self._predict(records, images)
+        inferred = perf_counter()
+        scores = score(
+            probabilities=predictions.probabilities,
+            member_probabilities=predictions.member_probabilities,
+            present=predictions.present,
+            thresholds=self._thresholds,
+            member_weights=self._member_weights,
+        )
+        self._metrics.batch_stage("score", perf_counter() - inferred)
+        self._metrics.batch(len(products), perf_counter() - started)
+        if self._keeper is not None:
+            self._keeper.take(
+                self._for_intake,
+                id_field=self.manifest.fields.id,
+                records=records,
+                predictions=predictions,
+                scores=scores,
+            )
+        batch = scored_batch(
+            predictions, scores, thresholds=self._thresholds, classes=self._classes, members=self._members
+        )
+        self._traffic.take(batch.seen(records[:N_RECORDS]))
+        return Scored(batch, 0, len(products))
+
+    async def _predict(self, records: Sequence[Record], images: Sequence[Pixels | None]) -> Predictions:
+        """Encode here and run the graph in its thread: two threads of Python only wait for each other."""
+        started = perf_counter()
+        if len(records) < MANY_PRODUCTS:
+            product = self.manifest.fields.product
+            pairs = zip(records, images, strict=True)
+            inputs = collate([self._encoder.encode(product(record), image) for record, image in pairs])
+            predict = partial(self._ensemble.predict, inputs)
+        else:
+            batch = self._batch_encoder.encode(records, images)
+            predict = partial(self._ensemble.predict_by_length, batch, self._batch_size)
+        self._metrics.batch_stage("encode", perf_counter() - started)
+        return await asyncio.get_running_loop().run_in_executor(self._inference, self._infer, predict)
+
+    def _infer(self, predict: Callable[[], Predictions]) -> Predictions:
+        started = perf_counter()
+        predictions = predict()
+        self._metrics.batch_stage("infer", perf_counter() - started)
+        return predictions
+
+    def publish(self) -> None:
+        """Count what was classified since the last time; to be called now and then."""
+        self._traffic.publish()
+
+
+def to_be_kept(records: Sequence[Record], faults: Sequence[str | None], image_field: str | None) -> list[Record]:
+    """The products as they may wait for labelling: without an image that nobody can see, or that is too large to keep.
+
+    Parameters
+    ----------
+    faults : why the image of each cannot be decoded, None where it can
+    """
+    return [
+        {**record, image_field: None}
+        if image_field and (fault or len(record.get(image_field) or "") > MAX_KEPT_CHARACTERS)
+        else record
+        for record, fault in zip(records, faults, strict=True)
+    ]
