@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.committee_runs import VARIANTS, Run, Setting, read_runs, run
-from training.calibrate import logit
 from training.catalogues.catalogue import Labels, open_catalogue
 from training.evaluate import MIN_POSITIVES_FOR_CALIBRATION, expected_calibration_error
+from training.platt import logit
 
 N_RARE = 12
 N_RESAMPLES = 1_000

@@ -25,12 +25,12 @@ from torch import Tensor
 from benchmarks.committee import class_groups, macro, spread
 from benchmarks.committee_runs import CACHE, sampled
 from service.features.encoder import Encoding
-from training.calibrate import sigmoid
 from training.catalogues.catalogue import Labels, open_catalogue
 from training.committee import Prepared, fit_quick, network_for
 from training.fit import arranged, prepare_part
 from training.joint import Batch, JointNetwork, JointOptions
 from training.joint_training import predict_joint, train_joint
+from training.platt import sigmoid
 from training.pretrained import find_encoder
 from training.weights import mask
 

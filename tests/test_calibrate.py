@@ -8,16 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from training.calibrate import (
-    choose_threshold,
-    fit_platt,
-    fit_stacking,
-    logit,
-    mixture,
-    shrunk_threshold,
-    sigmoid,
-)
 from training.catalogues.catalogue_file import ThresholdObjective
+from training.platt import fit_platt, logit, sigmoid
+from training.stacking import fit_stacking, mixture
+from training.thresholds import choose_threshold, shrunk_threshold
 
 seeds = st.integers(0, 10_000)
 

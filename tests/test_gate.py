@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from tests.gate_simulation import ALIKE, BETTER, N_CLASSES, SAME, WORSE, judged, traffic
-from training.calibrate import logit, sigmoid
+from training.platt import logit, sigmoid
 from training.retraining.gain import Judged
 from training.retraining.gate import Checks, Policy, Verdict, effective_sample_size, judge
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import CatalogueError
-from training.calibrate import fit_platt, logit
 from training.catalogues.catalogue import Catalogue, Labels
 from training.catalogues.merchants import merchants_of
 from training.fit import prepare_part
 from training.held_out import believed, merchant_folds
 from training.noise import label_confidence
+from training.platt import fit_platt, logit
 from training.weights import mask
 
 SUSPECT = 0.5  # a yes that models believe less than the class's prior, a no that they believe less than a yes

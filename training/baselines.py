@@ -20,7 +20,6 @@ from sklearn.decomposition import TruncatedSVD
 from service.contracts import MODALITIES, Modality
 from service.errors import CatalogueError
 from service.features.encoder import Encoder
-from training.calibrate import fit_platt, fit_thresholds
 from training.catalogues.catalogue import Catalogue, Labels
 from training.committee import Prepared, network_for, prepare
 from training.encode import encode_products
@@ -34,7 +33,9 @@ from training.members.linear_design import Design
 from training.members.linear_fit import fit_linear
 from training.members.single import SingleTower, TowerKind, pixels
 from training.members.trees import FittedTrees, fit_trees
+from training.platt import fit_platt
 from training.pretrained import ImageEncoder
+from training.thresholds import fit_thresholds
 from training.weights import mask, priors
 
 N_FOLDS = 5  # the last one calibrates

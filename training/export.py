@@ -15,8 +15,9 @@ from service.bundles.bundle import MemberCard
 from service.contracts import MODALITIES
 from service.ensemble import INPUTS, OUTPUTS
 from service.features.encoder import EncodedProduct
-from training.calibrate import EDGE, Calibration
+from training.calibrate import Calibration
 from training.joint import Batch, JointNetwork, as_batch, on_rows
+from training.platt import EDGE
 
 OPSET = 17
 TREES_OPSET = 3  # ai.onnx.ml

@@ -113,14 +113,7 @@ def fit_ensemble(
     with clock.stage("encode"):
         data = prepare_part(catalogue, lessons.products, images=images, report=partial(progress, "encode products"))
     folds = make_folds(lessons.products, n_folds=options.n_folds, seed=options.seed)
-    confidence = mask(targets)
-    noisy = options.labels == "merchant" and options.weigh_labels
-    if noisy and data.designs:
-        with clock.stage("weigh labels"):
-            merchants = merchants_of(catalogue.fields, lessons.products)
-            apart = merchant_folds(merchants, lessons.products, n_folds=N_BELIEF_FOLDS, seed=options.seed)
-            said = believed(data, targets, confidence, apart, report=partial(progress, "weigh labels"))
-        confidence = label_confidence(targets, said)
+    confidence = _confidence(catalogue, lessons, data, options=options, clock=clock, progress=progress)
     weights = lessons.loss_weights(confidence)
     standing = lessons.calibration_weights(mask(targets))  # not weighed by confidence: that is another base rate
     with clock.stage("cross-fit members"):
@@ -194,6 +187,26 @@ def arranged(
 def encoder_of(data: Prepared, images: ImageEncoder | None) -> nn.Module | None:
     """The network that the features were made with, for the graph."""
     return None if images is None or data.image_features is None else images.network
+
+
+def _confidence(
+    catalogue: Catalogue,
+    lessons: Lessons,
+    data: Prepared,
+    *,
+    options: TrainingOptions,
+    clock: Clock,
+    progress: Progress,
+) -> Weights:
+    """How far each label is believed, (n_products, n_classes): merchants' by models that learned from others."""
+    known = mask(lessons.targets)
+    if options.labels != "merchant" or not options.weigh_labels or not data.designs:
+        return known
+    with clock.stage("weigh labels"):
+        merchants = merchants_of(catalogue.fields, lessons.products)
+        apart = merchant_folds(merchants, lessons.products, n_folds=N_BELIEF_FOLDS, seed=options.seed)
+        said = believed(data, lessons.targets, known, apart, report=partial(progress, "weigh labels"))
+    return label_confidence(lessons.targets, said)
 
 
 def _fit_quick(

@@ -20,14 +20,16 @@ from torch import nn
 
 from service.bundles.bundle import Manifest, write_bundle
 from service.contracts import Product
-from training.calibrate import Calibration, fit_thresholds, sigmoid
+from training.calibrate import Calibration
 from training.catalogues.catalogue import Catalogue, Labels
 from training.committee import Committee, Prepared
 from training.export import EnsembleModule
 from training.held_out import HeldOut
 from training.manifest import bundle_files, example, held_out_metrics, member_cards, new_version, provenance
+from training.platt import sigmoid
 from training.reference import learn_reference
 from training.retraining.training_state import STATE, pack_state
+from training.thresholds import fit_thresholds
 
 
 class Clock:

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.contracts import MODALITIES, Modality
-from training.calibrate import EDGE, Calibration, fit_stacking
+from training.calibrate import Calibration
 from training.catalogues.catalogue import Labels
+from training.platt import EDGE
+from training.stacking import fit_stacking
 from training.weights import class_weights
 
 N_SAMPLED = 1_500  # products of a fold that are asked again with a gap

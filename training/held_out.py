@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from service.contracts import Modality, Product
 from service.features.text import words
-from training.calibrate import sigmoid
 from training.committee import Committee, Prepared
 from training.gaps import Gap, sampled_gaps
 from training.members.linear import linear_logits
 from training.members.linear_fit import fit_linear
+from training.platt import sigmoid
 
 Values = TypeVar("Values", bound=np.generic)
 Report = Callable[[int, int], None]  # steps done, steps in all

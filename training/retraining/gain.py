@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.calibrate import logit, sigmoid
+from training.platt import logit, sigmoid
 
 Float = NDArray[np.float64]
 

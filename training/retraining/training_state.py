@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from service.errors import BundleRefused
-from training.calibrate import Calibration, Platt
+from training.calibrate import Calibration
 from training.committee import Committee
 from training.held_out import HeldOut
+from training.platt import Platt
 
 STATE = "training.npz"
 HALF_MAX = float(np.finfo(np.float16).max)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from service.bundles.bundle import Bundle
 from service.contracts import Product
-from training.calibrate import logit
 from training.catalogues.catalogue import Labels
 from training.committee import QuickMembers
 from training.held_out import HeldOut, Report
 from training.joint_training import predict_joint
 from training.noise import label_confidence
+from training.platt import logit
 from training.predict import Progress, predict
 from training.retraining.lessons import Lessons
 from training.retraining.training_state import TrainingState

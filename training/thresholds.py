@@ -1,0 +1,68 @@
+"""The thresholds from which the served answer is yes: chosen per class, drawn towards the one for all classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.catalogues.catalogue import Labels
+from training.catalogues.catalogue_file import ThresholdObjective, ThresholdSettings
+from training.platt import Floats, logit, sigmoid
+from training.weights import mask
+
+POOLED_POSITIVES = 20.0  # how many positives the pooled threshold counts for
+
+
+def fit_thresholds(
+    probabilities: Floats,
+    targets: Labels,
+    weights: NDArray[np.floating],
+    *,
+    classes: Sequence[str],
+    settings: ThresholdSettings,
+) -> tuple[float, ...]:
+    """Each class's own threshold, drawn towards the one that suits all classes together.
+
+    Parameters
+    ----------
+    probabilities, targets, weights : (n_products, n_classes)
+    """
+    counts, positive = mask(targets) * weights, targets == 1
+    pooled = choose_threshold(probabilities.ravel(), positive.ravel(), counts.ravel(), settings)
+    chosen = []
+    for index, name in enumerate(classes):
+        column = np.s_[:, index]
+        own = choose_threshold(probabilities[column], positive[column], counts[column], settings.of(name))
+        chosen.append(shrunk_threshold(own, pooled, float(positive[column].sum())))
+    return tuple(chosen)
+
+
+def choose_threshold(
+    probabilities: Floats, positive: NDArray[np.bool_], weights: NDArray[np.floating], objective: ThresholdObjective
+) -> float:
+    """The probability from which yes is answered, between two seen ones; 1 if no threshold reaches the precision."""
+    order = np.argsort(-probabilities, kind="stable")
+    ranked = probabilities[order]
+    true_positives = np.cumsum((weights * positive)[order])
+    said_yes = np.cumsum(weights[order])
+    last_of_ties = np.append(ranked[1:] < ranked[:-1], True)
+    if objective.objective == "precision-floor":
+        reaches = last_of_ties & (true_positives >= objective.precision * np.maximum(said_yes, 1e-12))
+        if not reaches.any():
+            return 1.0
+        best = int(np.flatnonzero(reaches)[-1])
+    else:
+        squared = objective.beta**2
+        n_positives = (weights * positive).sum()
+        f_beta = (1 + squared) * true_positives / np.maximum(said_yes + squared * n_positives, 1e-12)
+        best = int(np.argmax(np.where(last_of_ties, f_beta, -1.0)))
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return float((ranked[best] + below) / 2)
+
+
+def shrunk_threshold(own: float, pooled: float, n_positives: float) -> float:
+    """Own threshold drawn towards the pooled one in log odds, the more the fewer positives it was chosen on."""
+    trust = n_positives / (n_positives + POOLED_POSITIVES)
+    return float(sigmoid(trust * logit(np.asarray(own)) + (1 - trust) * logit(np.asarray(pooled))))
