@@ -10,30 +10,25 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.classify import raw
 from benchmarks.servers import ROOT, bentoml_home
+from benchmarks.watched import Took, unshared_bytes, watched
 from service.bundles.bundle import read_bundle
 from service.bundles.bundle_store import BundleStore
 from training.catalogues.catalogue import Catalogue, open_catalogue
 from training.catalogues.tables import write_table
-
-LOOK_SECONDS = 0.2  # between two looks at the memory
 
 
 @dataclass(frozen=True)
@@ -41,9 +36,7 @@ class Run:
     """What one run of the command took."""
 
     n_products: int
-    wall_seconds: float
-    cpu_seconds: float
-    peak_bytes: int  # of memory that no other process shares
+    took: Took
 
 
 def main() -> None:
@@ -65,14 +58,8 @@ def main() -> None:
 def _run(catalogue: Catalogue, n_products: int, suffix: str) -> Run:
     with tempfile.TemporaryDirectory() as directory:
         grown, out = _grown(catalogue, n_products, Path(directory) / "catalogue"), Path(directory) / f"scores.{suffix}"
-        before, started, peak = _used(), time.perf_counter(), 0
-        process = psutil.Popen([sys.executable, "-m", "training.cli", "score", str(grown), "--out", str(out)], cwd=ROOT)
-        while process.poll() is None:
-            peak = max(peak, _unshared_bytes(process))
-            time.sleep(LOOK_SECONDS)
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, "winnow score")
-        return Run(n_products, time.perf_counter() - started, _used() - before, peak)
+        command = [sys.executable, "-m", "training.cli", "score", str(grown), "--out", str(out)]
+        return Run(n_products, watched(command, cwd=ROOT, memory=unshared_bytes))
 
 
 def _grown(catalogue: Catalogue, n_products: int, directory: Path) -> Path:
@@ -91,31 +78,18 @@ def _repeated(records: list[dict[str, Any]], id_field: str, image: str | None) -
         yield {**record, id_field: f"{record[id_field]}~{number}"} | ({image: None} if image else {})
 
 
-def _used() -> float:
-    """CPU seconds of all processes that this one started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _unshared_bytes(process: psutil.Process) -> int:
-    total = 0
-    try:
-        for one in [process, *process.children(recursive=True)]:
-            total += int(one.memory_full_info().uss)
-    except psutil.Error:  # one ended while it was looked at
-        return total
-    return total
-
-
 def _table(runs: list[Run], limit: float) -> Table:
     small, large = runs
-    each = (large.cpu_seconds - small.cpu_seconds) / (large.n_products - small.n_products) * 1e6
+    each = (large.took.cpu_seconds - small.took.cpu_seconds) / (large.n_products - small.n_products) * 1e6
     table = Table(title=f"winnow score on {os.cpu_count()} cores; the graph alone takes {limit:.0f} CPU µs a product")
     for heading in ("products", "wall s", "CPU s", "peak memory MB"):
         table.add_column(heading, justify="right")
     for run in runs:
         table.add_row(
-            f"{run.n_products:,}", f"{run.wall_seconds:.1f}", f"{run.cpu_seconds:.1f}", f"{run.peak_bytes / 1e6:.0f}"
+            f"{run.n_products:,}",
+            f"{run.took.wall_seconds:.1f}",
+            f"{run.took.cpu_seconds:.1f}",
+            f"{run.took.peak_bytes / 1e6:.0f}",
         )
     table.caption = f"{each:.0f} CPU µs for each product more: the graph's CPU / its CPU is {limit / each:.2f}"
     return table

@@ -25,9 +25,8 @@ from rich.table import Table
 
 from benchmarks.claims import Claim, conclude
 from benchmarks.real_traffic import Stream, read_stream
-from benchmarks.simulated_traffic import NOON, Traffic, answer, answer_by_people, make_batch, make_traffic, seal
-from service.acquisition.cohort import Batch, Cohort, SampledProduct, SealedCohort, SealReason
-from service.acquisition.scores import QuestionWeights
+from benchmarks.simulated_traffic import NOON, Traffic, answer, answer_by_people, make_batch, make_traffic, part, seal
+from service.acquisition.cohort import Cohort, SampledProduct, SealedCohort, SealReason
 from service.quality.answered_cohort import AnsweredCohort
 from service.quality.live_quality import Estimate, LiveQuality, live_quality
 
@@ -108,9 +107,9 @@ def serve_open(traffic: Traffic, salt: bytes) -> AnsweredCohort:
         n_questions=N_QUESTIONS,
     )
     early_size = N_PRODUCTS // N_STAGES
-    cohort.add(_rows(batch, slice(0, early_size)))
+    cohort.add(part(batch, slice(0, early_size)))
     early = cohort.seal(now=NOON, reason=SealReason.COUNT).products[: N_OPENED // 2]
-    cohort.add(_rows(batch, slice(early_size, N_PRODUCTS)))
+    cohort.add(part(batch, slice(early_size, N_PRODUCTS)))
     sealed = cohort.seal(now=NOON, reason=SealReason.COUNT)
     seen = {product.fingerprint for product in early}
     late = [product for product in sealed.products if product.fingerprint not in seen]
@@ -125,18 +124,6 @@ def _above(products: tuple[SampledProduct, ...], threshold: float) -> list[Sampl
         replace(product, priority=max(product.priority, threshold + 1.0 + rank))
         for rank, product in enumerate(products)
     ]
-
-
-def _rows(batch: Batch, rows: slice) -> Batch:
-    return Batch(
-        fingerprints=batch.fingerprints[rows],
-        records=batch.records[rows],
-        probabilities=batch.probabilities[rows],
-        positive=batch.positive[rows],
-        doubt_cubed=batch.doubt_cubed[rows],
-        prospects=batch.prospects[rows],
-        weights=QuestionWeights(batch.weights.weights[rows], batch.weights.reasons[rows]),
-    )
 
 
 ROWS: dict[str, tuple[Serve, float]] = {

@@ -22,8 +22,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from benchmarks.claims import Claim, conclude
-from benchmarks.servers import bentoml_home
-from benchmarks.traffic import stand_in
+from benchmarks.traffic import copied_home
 from service.bundles.bundle import ENCODING, GOLDEN, GRAPH, MANIFEST, read_bundle
 from service.bundles.bundle_store import BundleStore
 from service.bundles.swap import Swapper
@@ -45,9 +44,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="winnow-damaged-") as temporary:
         directory = Path(temporary)
-        source = stand_in(directory, n_products=1)[0] if arguments.stand_in else bentoml_home()
-        home = directory / "home"
-        shutil.copytree(source / "models", home / "models")
+        home = copied_home(directory, tiny=arguments.stand_in)
         logging.getLogger("service").setLevel(logging.CRITICAL)  # each refusal is logged
         claims = damaged_promotions(BundleStore(home), n_damaged=arguments.n_damaged, rng=Random(0))
     return conclude("Damaged bundles", claims)

@@ -1,34 +1,13 @@
-"""Stores to be stopped or filled up: a PostgreSQL server of one's own, and a small file system."""
+"""A store to be filled up: a small file system."""
 
 from __future__ import annotations
 
-import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.label_queue.queue_postgres import NOBODY, PostgresServer
-
 DISK = "16m"
-
-
-@contextmanager
-def throwaway_postgres(programs: Path) -> Iterator[PostgresServer]:
-    """A server of our own with an empty database, queue."""
-    with tempfile.TemporaryDirectory(prefix="winnow-postgres-") as temporary:
-        directory = Path(temporary)
-        if os.geteuid() == 0:
-            os.chown(directory, NOBODY, NOBODY)
-        server = PostgresServer(programs, directory)
-        server.create()
-        server.start()
-        try:
-            server.execute("CREATE DATABASE queue")
-            yield server
-        finally:
-            server.stop("immediate")
 
 
 @contextmanager

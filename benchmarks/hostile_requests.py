@@ -13,7 +13,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import struct
 import tempfile
 import time
@@ -31,8 +30,8 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks.claims import Claim, conclude
-from benchmarks.servers import Server, bentoml_home, serving, winnow_command
-from benchmarks.traffic import stand_in
+from benchmarks.servers import Server, serving, winnow_command
+from benchmarks.traffic import copied_home
 
 MAX_GROWTH_BYTES = 100_000_000
 AT_ONCE = 16
@@ -77,9 +76,8 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="winnow-hostile-") as temporary:
         directory = Path(temporary)
-        source = stand_in(directory, n_products=1)[0] if arguments.stand_in else bentoml_home()
-        shutil.copytree(source / "models", directory / "home" / "models")
-        environment = {"BENTOML_HOME": str(directory / "home"), "WINNOW_WORKERS": "1", "WINNOW_BODY_SECONDS": "8"}
+        home = copied_home(directory, tiny=arguments.stand_in)
+        environment = {"BENTOML_HOME": str(home), "WINNOW_WORKERS": "1", "WINNOW_BODY_SECONDS": "8"}
         log = directory / "log"
         with serving("winnow", winnow_command(), ready="/readyz", environment=environment, log=log) as server:
             target = _target(server)

@@ -29,12 +29,13 @@ import httpx
 from benchmarks.annotating import SimulatedAnnotator
 from benchmarks.backend import Backend
 from benchmarks.claims import Claim, conclude
-from benchmarks.servers import ROOT, Server, bentoml_home, free_port, serving, winnow_command
+from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
 from benchmarks.traffic import Posted, stand_in, stream
 from service.bundles.bundle import GRAPH
 from service.bundles.bundle_store import BundleStore
 from service.bundles.history import append
 from service.bundles.retrainings import RETRAININGS, Gain, Result
+from service.launch import free_port
 from training.catalogues.catalogue import Catalogue, open_catalogue
 
 RULES = ROOT / "k8s" / "base" / "rules.yaml"

@@ -23,10 +23,10 @@ import psutil
 from benchmarks.backend import Backend
 from benchmarks.claims import Claim, conclude
 from benchmarks.fault_bench import CALM_SECONDS, COHORTS, N_WORKERS, Bench, Outcome, bench_in, server_of, under_load
-from benchmarks.fault_stores import fill, small_disk, throwaway_postgres
+from benchmarks.fault_stores import fill, small_disk
 from benchmarks.queue_contents import contents, wait_for
 from benchmarks.servers import ROOT, Server
-from tests.label_queue.queue_postgres import find_programs
+from tests.label_queue.queue_postgres import find_programs, running_postgres
 
 N_KILLS = 3
 AWAY_SECONDS = 10.0
@@ -78,7 +78,7 @@ def store_away(bench: Bench) -> list[Claim]:
     programs = find_programs()
     if programs is None:
         return [Claim("PostgreSQL's programs are here", "install Debian's postgresql package", holds=False)]
-    with throwaway_postgres(programs) as postgres:
+    with running_postgres(programs, "queue") as postgres:
 
         def stop(_: Server) -> None:
             postgres.stop("immediate")
@@ -95,7 +95,7 @@ def store_flickers(bench: Bench) -> list[Claim]:
     if programs is None:
         return [Claim("PostgreSQL's programs are here", "install Debian's postgresql package", holds=False)]
     away: list[tuple[float, float]] = []
-    with throwaway_postgres(programs) as postgres:
+    with running_postgres(programs, "queue") as postgres:
 
         def flicker(_: Server) -> None:
             for _turn in range(N_FLICKERS):
@@ -153,7 +153,7 @@ def away_at_the_end(bench: Bench) -> list[Claim]:
     programs = find_programs()
     if programs is None:
         return [Claim("PostgreSQL's programs are here", "install Debian's postgresql package", holds=False)]
-    with throwaway_postgres(programs) as postgres:
+    with running_postgres(programs, "queue") as postgres:
         url = postgres.url("queue")
         with server_of(bench, url, COHORTS) as server, Backend(server.url, bench.posted).running() as backend:
             time.sleep(CALM_SECONDS)

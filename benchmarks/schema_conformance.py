@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ from pathlib import Path
 import httpx
 
 from benchmarks.claims import Claim, conclude
-from benchmarks.servers import bentoml_home, serving, winnow_command
-from benchmarks.traffic import stand_in
+from benchmarks.servers import serving, winnow_command
+from benchmarks.traffic import copied_home
 
 N_REQUESTS = 2_000
 SEEDS = (1, 2)
@@ -37,9 +36,8 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="winnow-schema-") as temporary:
         directory = Path(temporary)
-        source = stand_in(directory, n_products=1)[0] if arguments.stand_in else bentoml_home()
-        shutil.copytree(source / "models", directory / "home" / "models")
-        environment = {"BENTOML_HOME": str(directory / "home"), "WINNOW_IMAGE_HOSTS": "cdn.shop.example"}
+        home = copied_home(directory, tiny=arguments.stand_in)
+        environment = {"BENTOML_HOME": str(home), "WINNOW_IMAGE_HOSTS": "cdn.shop.example"}
         with serving("winnow", winnow_command(), ready="/readyz", environment=environment) as server:
             document, program = f"{server.url}/openapi.json", arguments.schemathesis
             runs = [_run(program, document, seed, directory, n_examples=arguments.examples) for seed in SEEDS]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 import subprocess
-import sys
 import time
 import venv
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from service.launch import SERVICE
+from service.launch import command as launch_command
+from service.launch import free_port
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / "build" / "peers"
@@ -75,13 +74,6 @@ def serving(
         started.wait(timeout=20)
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def peer_python(name: str, requirements: Sequence[str]) -> Path:
     """Python of a peer's own environment under build/peers, made on first use; of our own pins it has onnxruntime's."""
     directory = PEERS / name
@@ -98,8 +90,7 @@ def peer_python(name: str, requirements: Sequence[str]) -> Path:
 
 def winnow_command() -> list[str]:
     """The command that serves Winnow with this interpreter."""
-    address = ("--host", "127.0.0.1", "--port", "{port}")
-    return [sys.executable, "-m", "bentoml", "serve", SERVICE, *address, "--working-dir", str(ROOT)]
+    return launch_command("127.0.0.1", "{port}")
 
 
 def bentoml_home() -> Path:

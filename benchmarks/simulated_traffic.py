@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from service.acquisition.cohort import Batch, Cohort, SealedCohort, SealReason
 from service.acquisition.sampling import fingerprint
-from service.acquisition.scores import ScoreMeans, Scores, cubed, prospect, question_weights, score
+from service.acquisition.scores import QuestionWeights, ScoreMeans, Scores, cubed, prospect, question_weights, score
 from service.quality.answered_cohort import AnsweredCohort, AskedQuestions, Outcome
 from service.quality.second_opinion import SURPRISING
 
@@ -109,6 +109,25 @@ def make_batch(traffic: Traffic) -> Batch:
         doubt_cubed=doubt_cubed,
         prospects=prospects,
         weights=question_weights(traffic.scores, prospects, means=means),
+    )
+
+
+def part(batch: Batch, rows: slice, *, weights: Float | None = None) -> Batch:
+    """Some of the products.
+
+    Parameters
+    ----------
+    weights : (n_products, n_classes), of the questions about the whole batch in place of its own
+    """
+    weights = batch.weights.weights if weights is None else weights
+    return Batch(
+        fingerprints=batch.fingerprints[rows],
+        records=batch.records[rows],
+        probabilities=batch.probabilities[rows],
+        positive=batch.positive[rows],
+        doubt_cubed=batch.doubt_cubed[rows],
+        prospects=batch.prospects[rows],
+        weights=QuestionWeights(weights[rows], batch.weights.reasons[rows]),
     )
 
 

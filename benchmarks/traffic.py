@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.load import request_bytes
+from benchmarks.servers import bentoml_home
 from service.bundles.bundle_store import BundleStore
 from service.label_queue.rows import Answer
 from tests.tiny_bundle import CLASSES, write_tiny_bundle
@@ -107,6 +109,14 @@ def stand_in(directory: Path, *, n_products: int) -> tuple[Path, Catalogue]:
     write_table(directory / "truth.jsonl", ids | {name: [row[name] for row in truth] for name in CLASSES})
     (directory / "catalogue.toml").write_text(STAND_IN)
     return home, open_catalogue(directory)
+
+
+def copied_home(directory: Path, *, tiny: bool) -> Path:
+    """A BENTOML_HOME of one's own, with the bundles of the usual one, or with a tiny bundle."""
+    source = stand_in(directory, n_products=1)[0] if tiny else bentoml_home()
+    home = directory / "own-home"
+    shutil.copytree(source / "models", home / "models")
+    return home
 
 
 def _product(number: int, rng: Random) -> dict[str, Any]:

@@ -10,24 +10,21 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.watched import Took, resident_bytes, watched
 from training.catalogues.catalogue import open_catalogue
 from training.catalogues.tables import count_rows
 
-LOOK_SECONDS = 0.2  # between two looks at the memory
 SIZES = (1_000, 4_000, 17_000)
 
 
@@ -36,9 +33,7 @@ class Training:
     """What one training took."""
 
     n_products: int  # of the train part
-    wall_seconds: float
-    cpu_seconds: float
-    peak_bytes: int
+    took: Took
 
 
 def main() -> None:
@@ -59,33 +54,14 @@ def _trained(directory: Path, n_products: int) -> Training:
     subprocess.run([*command, "demo-catalogue", str(catalogue), "--products", str(n_products)], check=True)
     n_rows = count_rows(open_catalogue(catalogue).path("train"))
     environment = {**os.environ, "BENTOML_HOME": str(directory / "home")}
-    before, started, peak = _used(), time.perf_counter(), 0
-    process = psutil.Popen([*command, "train", str(catalogue)], cwd=directory, env=environment)
-    while process.poll() is None:
-        peak = max(peak, _resident_bytes(process))
-        time.sleep(LOOK_SECONDS)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, "winnow train")
-    return Training(n_rows, time.perf_counter() - started, _used() - before, peak)
-
-
-def _used() -> float:
-    """CPU seconds of all processes that this one started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _resident_bytes(process: psutil.Process) -> int:
-    try:
-        return sum(int(one.memory_info().rss) for one in [process, *process.children(recursive=True)])
-    except psutil.Error:  # one ended while it was looked at
-        return 0
+    command = [*command, "train", str(catalogue)]
+    return Training(n_rows, watched(command, cwd=directory, env=environment, memory=resident_bytes))
 
 
 def growth(trainings: Sequence[Training]) -> list[float]:
     """The power of the number of products that the CPU time rises with, from each training to the next."""
     return [
-        math.log(larger.cpu_seconds / smaller.cpu_seconds) / math.log(larger.n_products / smaller.n_products)
+        math.log(larger.took.cpu_seconds / smaller.took.cpu_seconds) / math.log(larger.n_products / smaller.n_products)
         for smaller, larger in pairwise(trainings)
     ]
 
@@ -96,9 +72,9 @@ def _table(trainings: Sequence[Training]) -> Table:
         table.add_column(heading, justify="right")
     for training, power in zip(trainings, [math.nan, *growth(trainings)], strict=True):
         table.add_row(
-            f"{training.n_products:,}", f"{training.cpu_seconds:.0f}",
-            f"{training.cpu_seconds / training.n_products * 1e3:.1f}", f"{training.wall_seconds:.0f}",
-            f"{training.peak_bytes / 1e6:.0f}", "" if math.isnan(power) else f"{power:.2f}",
+            f"{training.n_products:,}", f"{training.took.cpu_seconds:.0f}",
+            f"{training.took.cpu_seconds / training.n_products * 1e3:.1f}", f"{training.took.wall_seconds:.0f}",
+            f"{training.took.peak_bytes / 1e6:.0f}", "" if math.isnan(power) else f"{power:.2f}",
         )  # fmt: skip
     return table
 

@@ -1,4 +1,4 @@
-"""Starts the BentoML server of this service in place of the running process.
+"""Starts the BentoML server of this service, in place of the running process or beside it.
 
 What it serves is left to `service.app`.
 """
@@ -6,13 +6,17 @@ What it serves is left to `service.app`.
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 SERVICE = "service.app:Winnow"
 ROOT = Path(__file__).parent.parent  # what `service` is imported from
+END_SECONDS = 30.0  # that a process may take to end when it is asked to
 
 
 def serve(*, host: str = "127.0.0.1", port: int = 3000, workers: int | None = None) -> NoReturn:
@@ -28,7 +32,36 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, workers: int | None = No
     os.execve(sys.executable, command(host, port), environment(os.environ, workers))
 
 
-def command(host: str, port: int) -> list[str]:
+@contextmanager
+def child(
+    arguments: Sequence[str], *, env: Mapping[str, str], log: Path, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process until the block ends; it is asked to end then, and killed if it does not.
+
+    Parameters
+    ----------
+    log : the file that takes all that it says
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(arguments, env=env, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def free_port() -> int:
+    """A port of this machine's loopback address that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def command(host: str, port: int | str) -> list[str]:
     """The server's command line."""
     return [
         *(sys.executable, "-m", "bentoml", "serve", SERVICE),

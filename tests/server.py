@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from service.launch import command, environment
+from service.launch import child, command, environment, free_port
 
 START_SECONDS = 180
 
@@ -39,12 +38,6 @@ class Server:
         while self.log.read_text().count(text) < times:
             assert time.monotonic() < until, f"the log holds {text!r} fewer than {times} times: {self.log.read_text()}"
             time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
@@ -74,18 +67,10 @@ def running(
     everything = environment({**inherited, "BENTOML_HOME": str(home), **(variables or {})}, workers)
     home.mkdir(parents=True, exist_ok=True)
     log = home / f"server-{port}.log"  # several servers may share a home
-    with log.open("wb") as output:
-        process = subprocess.Popen(arguments, env=everything, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
-    server = Server(f"http://127.0.0.1:{port}", process, log)
-    try:
+    with child(arguments, env=everything, log=log, cwd=cwd) as process:
+        server = Server(f"http://127.0.0.1:{port}", process, log)
         _wait(server, wait_for)
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def _wait(server: Server, path: str) -> None:

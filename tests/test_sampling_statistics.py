@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.simulated_traffic import NOON, Traffic, answer, make_batch, make_traffic, seal
+from benchmarks.simulated_traffic import NOON, Traffic, answer, make_batch, make_traffic, part, seal
 from service.acquisition.cohort import Batch, Cohort, SealedCohort, SealReason
 from service.acquisition.sampling import draw_questions, inclusion_probabilities
-from service.acquisition.scores import QuestionWeights
 from service.quality.answered_cohort import AnsweredCohort, Outcome, importance_weights, product_weights, self_check
 
 Float = NDArray[np.float64]
@@ -46,19 +45,6 @@ def batch(traffic: Traffic) -> Batch:
 @pytest.fixture(scope="module")
 def cohorts(batch: Batch) -> list[SealedCohort]:
     return [seal(batch, salt=salt_of(draw), capacity=N_KEPT, n_questions=N_ASKED) for draw in range(N_DRAWS)]
-
-
-def part(batch: Batch, rows: slice, *, weights: Float | None = None) -> Batch:
-    weights = batch.weights.weights if weights is None else weights
-    return Batch(
-        fingerprints=batch.fingerprints[rows],
-        records=batch.records[rows],
-        probabilities=batch.probabilities[rows],
-        positive=batch.positive[rows],
-        doubt_cubed=batch.doubt_cubed[rows],
-        prospects=batch.prospects[rows],
-        weights=QuestionWeights(weights[rows], batch.weights.reasons[rows]),
-    )
 
 
 def salt_of(draw: int) -> bytes:

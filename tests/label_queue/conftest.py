@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from sqlalchemy import make_url
 
 from service.label_queue.store import LabelQueue, open_store
-from tests.label_queue.queue_postgres import NOBODY, PostgresServer, find_programs
+from tests.label_queue.queue_postgres import PostgresServer, find_programs, running_postgres
 from tests.label_queue.queue_samples import LEASE_SECONDS
 
 TEMPLATE = "winnow_template"
@@ -26,19 +25,9 @@ def postgres_server() -> Iterator[PostgresServer]:
         if os.environ.get("REQUIRE_POSTGRES") == "1":
             pytest.fail("REQUIRE_POSTGRES=1, but no initdb on PATH or under /usr/lib/postgresql")
         pytest.skip("no PostgreSQL server: install Debian's postgresql package")
-    directory = Path(tempfile.mkdtemp(prefix="winnow-postgres-"))
-    if os.geteuid() == 0:
-        os.chown(directory, NOBODY, NOBODY)
-    server = PostgresServer(programs, directory)
-    server.create()
-    server.start()
-    try:
-        server.execute(f"CREATE DATABASE {TEMPLATE}")
+    with running_postgres(programs, TEMPLATE) as server:
         open_store(server.url(TEMPLATE), lease_seconds=LEASE_SECONDS).close()
         yield server
-    finally:
-        server.stop("immediate")
-        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

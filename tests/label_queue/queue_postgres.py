@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +55,20 @@ def find_programs() -> Path | None:
     on_path = shutil.which("initdb")
     found = [Path(on_path).parent] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     return next((path for path in reversed(found) if (path / "initdb").exists()), None)
+
+
+@contextmanager
+def running_postgres(programs: Path, database: str) -> Iterator[PostgresServer]:
+    """A server of one's own until the block ends, with an empty database."""
+    with tempfile.TemporaryDirectory(prefix="winnow-postgres-") as temporary:
+        directory = Path(temporary)
+        if os.geteuid() == 0:
+            os.chown(directory, NOBODY, NOBODY)
+        server = PostgresServer(programs, directory)
+        server.create()
+        server.start()
+        try:
+            server.execute(f"CREATE DATABASE {database}")
+            yield server
+        finally:
+            server.stop("immediate")

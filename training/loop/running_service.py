@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from service.errors import WinnowError
-from service.launch import command, environment
+from service.launch import child, command, environment, free_port
 from training.loop.simulate import Client, ServiceRefused
 
 START_SECONDS = 90.0
@@ -37,21 +36,11 @@ def running_service(variables: Mapping[str, str], *, log: Path) -> Iterator[str]
     LoopFailed
         If it does not come up.
     """
-    port = _free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command("127.0.0.1", port), env=environment(variables, 1), stdout=output, stderr=subprocess.STDOUT
-        )
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
-    try:
+    with child(command("127.0.0.1", port), env=environment(variables, 1), log=log) as process:
         wait_until(lambda: _is_up(process, url), seconds=START_SECONDS, what=f"the service did not start; see {log}")
         yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 def wait_until(happened: Callable[[], bool], *, seconds: float, what: str) -> None:
@@ -96,9 +85,3 @@ def _is_up(process: subprocess.Popen[bytes], url: str) -> bool:
     except ServiceRefused:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
