@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.telemetry.metrics import SECONDS
+from service.telemetry.registry import SECONDS
 from service.telemetry.tally import Tally, observe_all
 
 
