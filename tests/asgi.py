@@ -37,7 +37,8 @@ class Exchange:
     @property
     def problem(self) -> dict[str, Any]:
         assert self.headers["content-type"] == "application/problem+json"
-        return json.loads(self.sent[1]["body"])
+        document: dict[str, Any] = json.loads(self.sent[1]["body"])
+        return document
 
 
 def scope(

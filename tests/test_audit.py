@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from service.errors import CatalogueError
 from tests.catalogues import WORDS, Columns, write
 from training.audit import Audit, audit
-from training.catalogues.catalogue import Catalogue, open_catalogue
+from training.catalogues.catalogue import Catalogue, Part, open_catalogue
+from training.catalogues.catalogue_file import PartName, PartTables
 from training.cli import app
 
 
@@ -40,8 +41,9 @@ def shop(directory: Path) -> Path:
 class Turned(Catalogue):
     """A catalogue in which the careless merchant has turned over some labels of the first class; the truth is kept."""
 
-    def read(self, part):  # type: ignore[no-untyped-def]
+    def read(self, part: PartName) -> Part:
         whole = super().read(part)
+        assert whole.merchant_labels is not None
         labels = whole.merchant_labels.copy()
         careless = [row for row, product in enumerate(whole.products) if product.categories[0] == ("careless",)]
         labels[careless[:8], 0] = 1 - labels[careless[:8], 0]
@@ -99,7 +101,7 @@ def test_precision_counts_only_labels_whose_truth_is_known(found: Audit) -> None
 
 def test_a_catalogue_without_merchant_labels_says_so(tmp_path: Path) -> None:
     opened = open_catalogue(shop(tmp_path / "shop"))
-    tables = {
+    tables: dict[PartName, PartTables] = {
         "train": opened.tables["train"].model_copy(update={"merchant_labels": None, "truth": "train.labels.parquet"})
     }
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from service.contracts import MODALITIES
 from service.errors import CatalogueError
 from tests.test_fit import everything, quiet
 from tests.test_retrain import silent
@@ -57,7 +58,7 @@ def test_every_combination_learns_something_from_what_it_reads_and_from_nothing_
     fitted = fit(wanted, study.train, study.targets, seed=0, options=QUICK)
 
     logits = fitted.logits(study.test)
-    others = {"text", "image", "categorical", "numerical"} - set(wanted.reads)
+    others = set(MODALITIES) - set(wanted.reads)
     blind = [product.without(*others) for product in study.test.products]
     unseen = replace(study.test, products=blind, table=study.test.table)
     assert logits.shape == study.truth.shape

@@ -114,7 +114,7 @@ def test_the_threshold_of_an_f_beta_is_the_best_of_all(seed: int, beta: float) -
     def f_beta(threshold: float) -> float:
         said = probabilities >= threshold
         hits = int((said & positive).sum())
-        return (1 + beta**2) * hits / (said.sum() + beta**2 * positive.sum())
+        return float((1 + beta**2) * hits / (said.sum() + beta**2 * positive.sum()))
 
     assert f_beta(chosen) == pytest.approx(max(map(f_beta, np.linspace(0, 1, 101))))
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from service.contracts import Product
 from service.errors import CatalogueError
-from tests.catalogues import bad_images
+from tests.catalogues import Columns, bad_images
 from training.catalogues.catalogue import open_catalogue
 from training.catalogues.cells import NUMBERS, TEXTS, Place, category_cell, number_cell, plain_column, text_cell
 from training.catalogues.tables import BATCH_ROWS, write_table
@@ -35,7 +35,7 @@ image = "photo"
 products = "products.SUFFIX"
 merchant_labels = "labels.SUFFIX"
 """
-PRODUCTS = {
+PRODUCTS: Columns = {
     "sku": ["007", "8"],
     "title": ["Mug, large\nblue", None],
     "brand": ["Kilnley", "Ravel"],
@@ -43,7 +43,7 @@ PRODUCTS = {
     "price": [12.5, None],
     "photo": ["mug.png", None],
 }
-LABELS = {"sku": ["8", "007"], "home": [0, 1], "fragile": [None, 1]}
+LABELS: Columns = {"sku": ["8", "007"], "home": [0, 1], "fragile": [None, 1]}
 OUTSIDE = "the path leads outside the catalogue; use one relative to the catalogue.toml, without '..'"
 
 

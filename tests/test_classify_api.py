@@ -33,11 +33,14 @@ def picture(colour: str = "red", size: int = 40, file_format: str = "PNG") -> st
 
 
 def post(client: TestClient, *products: dict[str, Any], query: str = "") -> httpx.Response:
-    return client.post(f"/classify{query}", json={"products": list(products)})
+    response: httpx.Response = client.post(f"/classify{query}", json={"products": list(products)})
+    return response
 
 
 def post_text(client: TestClient, text: str | bytes) -> httpx.Response:
-    return client.post("/classify", content=text, headers={"content-type": "application/json"})
+    headers = {"content-type": "application/json"}
+    response: httpx.Response = client.post("/classify", content=text, headers=headers)
+    return response
 
 
 def faults(response: httpx.Response) -> list[tuple[int | None, str | None]]:

@@ -38,7 +38,7 @@ def test_unknown_targets_do_not_change_a_score(seed: int) -> None:
     more = np.vstack([probabilities, np.random.default_rng(seed).random((30, 4))])
     masked = np.vstack([targets, np.full((30, 4), -1, dtype=np.int8)])
 
-    scores, with_unknown = (score(*pair, [0.3] * 4) for pair in ((probabilities, targets), (more, masked)))
+    scores, with_unknown = score(probabilities, targets, [0.3] * 4), score(more, masked, [0.3] * 4)
 
     np.testing.assert_array_equal(scores.average_precision, with_unknown.average_precision)
     np.testing.assert_array_equal(scores.calibration_error, with_unknown.calibration_error)

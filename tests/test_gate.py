@@ -169,7 +169,10 @@ def test_no_answers_at_all_decide_nothing_and_still_make_valid_json() -> None:
         example(),
         product_index=nothing.astype(np.int64),
         class_index=nothing.astype(np.int64),
-        **dict.fromkeys(("answers", "weights", "incumbent", "candidate"), nothing),
+        answers=nothing,
+        weights=nothing,
+        incumbent=nothing,
+        candidate=nothing,
     )
 
     verdict = verdict_on(empty)

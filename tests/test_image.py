@@ -165,7 +165,7 @@ def test_a_square_image_needs_no_border_and_loses_nothing(mode: str) -> None:
 
     found = decode_image(buffer.getvalue(), 24)
 
-    stored = Image.open(io.BytesIO(buffer.getvalue()))
+    stored: Image.Image = Image.open(io.BytesIO(buffer.getvalue()))
     if mode == "RGBA":
         stored = Image.alpha_composite(Image.new("RGBA", stored.size, (255, 255, 255, 255)), stored)
     stored.draft("RGB", (24, 24))

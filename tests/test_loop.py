@@ -137,7 +137,7 @@ def test_requests_that_fail_are_counted_by_their_reason() -> None:
 
 
 def test_a_report_says_why_requests_failed(tmp_path: Path) -> None:
-    failures = ({}, {"status 503": 2, "TimeoutError": 1}, {"TimeoutError": 2})
+    failures: tuple[dict[str, int], ...] = ({}, {"status 503": 2, "TimeoutError": 1}, {"TimeoutError": 2})
     rounds = tuple(Round(number, "shop-1", 0.5, 0, 0, 9, False, 1.0, one) for number, one in enumerate(failures))
     report = LoopReport("shop", str(tmp_path), rounds)
     console = Console(record=True, width=200, file=io.StringIO())

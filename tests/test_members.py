@@ -107,7 +107,7 @@ def test_a_linear_member_reads_the_features_of_images_where_there_are_some(
     encoding: Encoding, encoded: list[EncodedProduct]
 ) -> None:
     features = seen_images(len(encoded))
-    have = features.any(axis=1)
+    have: NDArray[np.bool_] = np.asarray(features.any(axis=1))
     column = MODALITIES.index("image")
     shown = [replace(one, present=(*one.present[:column], bool(has), *one.present[column + 1 :]))
              for one, has in zip(encoded, have, strict=True)]  # fmt: skip
@@ -278,13 +278,13 @@ def test_a_network_can_be_trained_in_any_number_of_steps(
 
     options = JointOptions(epochs=1, batch_size=8, min_steps=1)
     network = JointNetwork(encoding, FIELDS.modalities, n_numbers=2, n_classes=3, options=options)
-    before = network.heads["fused"].weight.detach().clone()
+    before = network.heads["fused"].get_parameter("weight").detach().clone()
     some, targets = encoded[: 8 * n_steps], targets_of(products())[: 8 * n_steps]
 
     curves = train_joint(network, some, targets, np.ones(targets.shape, dtype=np.float32), seed=0)
 
     assert math.isfinite(curves[0]["fused"])
-    assert not torch.equal(network.heads["fused"].weight, before)
+    assert not torch.equal(network.heads["fused"].get_parameter("weight"), before)
 
 
 def test_the_asymmetric_loss_is_cross_entropy_for_a_yes_and_falls_off_for_an_easy_no() -> None:

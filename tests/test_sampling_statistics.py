@@ -53,7 +53,7 @@ def salt_of(draw: int) -> bytes:
 
 def total(cohort: AnsweredCohort, weights: Float) -> Float:
     yes = cohort.asked.outcomes == Outcome.YES
-    return np.bincount(cohort.asked.class_indices, weights=weights * yes, minlength=N_CLASSES)
+    return np.bincount(cohort.asked.class_indices, weights=weights * yes, minlength=N_CLASSES).astype(np.float64)
 
 
 def estimate(answered: list[AnsweredCohort]) -> Draws:

@@ -66,7 +66,7 @@ def test_entropy_lies_between_0_and_1_and_is_symmetric(p: float) -> None:
 
 
 def test_entropy_of_a_coin_is_one_bit_and_of_a_certainty_zero() -> None:
-    assert binary_entropy(np.float32([0.0, 0.5, 1.0])).tolist() == [0.0, 1.0, 0.0]
+    assert binary_entropy(np.array([0.0, 0.5, 1.0], dtype=np.float32)).tolist() == [0.0, 1.0, 0.0]
 
 
 @given(probability, threshold)
@@ -103,7 +103,7 @@ def test_uncertainty_at_a_threshold_of_one_half_is_the_entropy(p: float) -> None
 @pytest.mark.parametrize("t", [0.0, 1.0])
 @pytest.mark.parametrize("p", [0.0, 1e-38, 0.5, 1.0])
 def test_uncertainty_is_finite_with_a_threshold_at_either_end(p: float, t: float) -> None:
-    assert np.isfinite(uncertainty(np.float32([[p]]), [t])).all()
+    assert np.isfinite(uncertainty(np.array([[p]], dtype=np.float32), [t])).all()
 
 
 @given(committees())
@@ -185,7 +185,7 @@ def test_only_relative_member_weights_matter(committee: Committee, factor: float
 
 
 def test_two_opposite_certain_members_disagree_by_one_bit() -> None:
-    split = disagreement(np.float32([[[0.0], [1.0]]]), np.array([[True, True]]), [[0.5], [0.5]])
+    split = disagreement(np.array([[[0.0], [1.0]]], dtype=np.float32), np.array([[True, True]]), [[0.5], [0.5]])
 
     assert split.tolist() == [[1.0]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -17,8 +18,8 @@ _numbers = count()
 
 
 def make_question(class_name: str, **changes: Any) -> NewQuestion:
-    values = {"probability": 0.48, "positive": False, "reason": "doubt", "weight": 0.5, "inclusion": 0.25}
-    return NewQuestion(class_name=class_name, **(values | changes))
+    usual = NewQuestion(class_name, probability=0.48, positive=False, reason="doubt", weight=0.5, inclusion=0.25)
+    return replace(usual, **changes)
 
 
 def make_task(

@@ -52,7 +52,9 @@ def lease(client: TestClient, annotator: str = "ann", limit: int = 1) -> dict[st
 
 def submit(client: TestClient, *labels: dict[str, Any], **body: Any) -> httpx.Response:
     key = {"Idempotency-Key": body.pop("key")} if "key" in body else {}
-    return client.post("/label-queue/labels", json={"annotator": "ann", "labels": labels, **body}, headers=key)
+    sent = {"annotator": "ann", "labels": labels, **body}
+    response: httpx.Response = client.post("/label-queue/labels", json=sent, headers=key)
+    return response
 
 
 def test_a_lease_has_the_body_that_scripts_rely_on(client: TestClient) -> None:

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from service.label_queue.rows import NewTask
+from service.label_queue.rows import Answer, NewTask
 from service.label_queue.store import LabelQueue
 from service.retention import Retention
 from tests.label_queue.queue_samples import LEASE, NOON, answer, make_cohort, make_question, make_task, skip
 
-BOTH = {"black": "yes", "kids": "no"}
+BOTH: dict[str, Answer] = {"black": "yes", "kids": "no"}
 SOON = NOON + timedelta(minutes=1)
 
 

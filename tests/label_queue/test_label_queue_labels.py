@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.errors import KeyReused, UnknownClass
 from service.label_queue.reading import Filters
-from service.label_queue.rows import Submission, TaskLabels
+from service.label_queue.rows import Answer, Submission, TaskLabels
 from service.label_queue.schema import label
 from service.label_queue.store import LabelQueue
 from service.quality.annotator_error import Agreement
@@ -141,7 +141,8 @@ def test_a_conflict_ends_with_a_majority(queue: LabelQueue, resolver: str) -> No
 
 
 def test_a_conflict_about_a_class_that_was_not_asked_is_visible_too(queue: LabelQueue) -> None:
-    for name, said in (("ann", "yes"), ("ben", "no")):
+    opposite: dict[str, Answer] = {"ann": "yes", "ben": "no"}
+    for name, said in opposite.items():
         labels = (TaskLabels("f1", {"formal": said}),)
         queue.submit(Submission(name, labels, known_classes=frozenset({"formal"})), now=NOON)
 
