@@ -88,8 +88,10 @@ def as_published(weights: Weights, images: Tensor) -> Tensor:
             index += 1
         if len(means) < 4:  # of the first stages
             means.append(maps.mean((2, 3)))
+        if stage is STAGES[4]:
+            places = maps.unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5)).flatten(1)
     means.append(nn.functional.relu6(norm(same(maps, weights["_conv_head.weight"]), "_bn1")).mean((2, 3)))
-    return torch.cat(means, dim=1)
+    return torch.cat([*means, places], dim=1)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +164,7 @@ class Counting(EfficientNetLite0):
 def encoder_in(cache: Path) -> tuple[ImageEncoder, Counting]:
     counting = Counting()
     counting.load(published_form())
-    return ImageEncoder(counting, name="random", cache=cache, image_size=32), counting
+    return ImageEncoder(counting, name="random", cache=cache, image_size=64), counting
 
 
 def no_progress(_done: int, _total: int) -> None:
@@ -226,7 +228,7 @@ def test_a_bundle_trained_on_features_gives_the_same_from_pictures(tmp_path: Pat
     member = [card.name for card in bundle.manifest.members].index("image_pretrained")
     seen = [row for row, product in enumerate(products) if product.image is not None]
     assert "image_cnn" not in [card.name for card in bundle.manifest.members]
-    assert bundle.encoding.image_size == 32
+    assert bundle.encoding.image_size == 64  # the black image of a batch without pictures has 32
     assert 0 < len(seen) < len(products)
     assert np.ptp(said.member_probabilities[seen, member], axis=0).max() > 0.1
     assert np.ptp(np.delete(said.member_probabilities[:, member], seen, axis=0), axis=0).max() < 1e-6

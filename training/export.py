@@ -17,7 +17,7 @@ from service.ensemble import INPUTS, OUTPUTS
 from service.features.encoder import EncodedProduct
 from training.calibrate import Calibration
 from training.joint import Batch, JointNetwork, as_batch, on_rows
-from training.platt import EDGE
+from training.platt import EDGE, MAX_LOG_ODDS
 
 OPSET = 17
 TREES_OPSET = 3  # ai.onnx.ml
@@ -81,19 +81,17 @@ class EnsembleModule(nn.Module):
         """From the graph's inputs, in the order of `INPUTS`, to its outputs, in the order of `OUTPUTS`."""
         batch: Batch = dict(zip(INPUTS, inputs, strict=True))
         if self.image_encoder is not None:
-            batch["image_features"] = on_rows(self.image_encoder(batch["images"]), batch)
+            batch["image_features"] = on_rows(self.image_encoder(batch["images"]), batch, self.network.n_image_features)
         logits, embedding = self.network.calibrated(batch)
         logits |= {name: member(batch) for name, member in self.apart.items()}
         stacked = torch.stack([logits[name] for name in self.names], dim=1)
-        members = torch.sigmoid(self.slope * stacked + self.shift)
-        members = torch.where(self.trainable, members, self.priors)
+        log_odds = (self.slope * stacked + self.shift).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
+        members = torch.where(self.trainable, torch.sigmoid(log_odds), self.priors)
         present = (torch.matmul(batch["present"], self.reads) > 0).float().unsqueeze(2)
         weights = present * self._stacking(batch["present"])
         total = weights.sum(1)
-        mean = (weights * members).sum(1) / total.clamp(min=EDGE / 2)
-        bounded = mean.clamp(EDGE, 1 - EDGE)
-        odds = torch.log(bounded) - torch.log(1 - bounded)
-        final = torch.sigmoid(self.ensemble_slope * odds + self.ensemble_shift)
+        pooled = (weights * log_odds).sum(1) / total.clamp(min=EDGE / 2)
+        final = torch.sigmoid(self.ensemble_slope * pooled + self.ensemble_shift)
         known = (total > 0) & self.trainable
         return torch.where(known, final, self.priors), members, embedding
 

@@ -15,7 +15,7 @@ from service.features.text import words
 from training.committee import Committee, Prepared
 from training.gaps import Gap, sampled_gaps
 from training.members.linear import linear_logits
-from training.members.linear_fit import fit_linear
+from training.members.linear_fit import fit_linear, image_components
 from training.platt import sigmoid
 
 Values = TypeVar("Values", bound=np.generic)
@@ -93,11 +93,13 @@ def believed(
     widest = list(data.designs.values())[-1]
     parts = widest.parts()
     readers = [widest, *parts] if len(parts) > 1 else [widest]
+    image = image_components(widest)
     blocks: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     for fold, (seen, unseen) in enumerate(_splits(folds)):
         said = []
         for number, reader in enumerate(readers, 1):
-            member = fit_linear(reader.take(seen), targets[seen], weights[seen])
+            shown = None if reader.image_features is None else image
+            member = fit_linear(reader.take(seen), targets[seen], weights[seen], image=shown)
             said.append(sigmoid(linear_logits(member, reader.take(unseen))))
             report(fold * len(readers) + number, (int(folds.max()) + 1) * len(readers))
         blocks.append((unseen, np.mean(said, axis=0)))

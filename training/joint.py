@@ -82,6 +82,7 @@ class JointNetwork(nn.Module):
         super().__init__()
         self.has = frozenset(modalities)
         self.options = options
+        self.n_image_features = n_image_features
         towers: dict[str, int] = {}
         fused_width = len(MODALITIES)
         if "text" in self.has:
@@ -92,7 +93,7 @@ class JointNetwork(nn.Module):
             towers |= {"text_cnn": self.text_cnn.n_features, "text_rnn": self.text_rnn.n_features}
             fused_width += BAG_WIDTH + self.text_cnn.n_features + self.text_rnn.n_features
         if "image" in self.has:
-            self.image_member, width = self._image_tower(n_image_features)
+            self.image_member, width = self._image_tower(encoding.image_size, n_image_features)
             towers[self.image_member] = width
             fused_width += width
         self.tabular_width = (CATEGORY_WIDTH if "categorical" in self.has else 0) + n_numbers
@@ -153,12 +154,12 @@ class JointNetwork(nn.Module):
             features["tabular_mlp"] = self.tabular_mlp(torch.cat(tabular, dim=1))
         return features
 
-    def _image_tower(self, n_image_features: int) -> tuple[str, int]:
+    def _image_tower(self, image_size: int, n_image_features: int) -> tuple[str, int]:
         """Name and width of the member that sees images."""
         if n_image_features:
             self.image_pretrained = PretrainedFeatures(n_image_features, IMAGE_WIDTH, dropout=self.options.dropout)
             return PRETRAINED, IMAGE_WIDTH
-        self.image_cnn = ImageConvolution()
+        self.image_cnn = ImageConvolution(image_size)
         return "image_cnn", self.image_cnn.n_features
 
     def _image_features(self, batch: Batch) -> Tensor:
@@ -167,7 +168,7 @@ class JointNetwork(nn.Module):
             return known * batch["present"][:, [IMAGE]]
         if self.training and batch["images"].shape[0] < 2:  # one image has no variance to normalise by
             return torch.zeros(batch["present"].shape[0], self.image_cnn.n_features)
-        return on_rows(self.image_cnn(batch["images"]), batch)
+        return on_rows(self.image_cnn(batch["images"]), batch, self.image_cnn.n_features)
 
     def calibrated(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Logits with the class weights undone, and the embedding."""
@@ -175,11 +176,15 @@ class JointNetwork(nn.Module):
         return {name: values - self.log_class_weights for name, values in logits.items()}, embedding
 
 
-def on_rows(image_features: Tensor, batch: Batch) -> Tensor:
-    """Features of the images on the rows of their products, (n, n_features); 0 where a product has none."""
-    n_products, width = batch["present"].shape[0], image_features.shape[1]
-    rows = batch["image_rows"].unsqueeze(1).expand(-1, width)
-    return torch.zeros(n_products + 1, width).scatter(0, rows, image_features)[:n_products]
+def on_rows(image_features: Tensor, batch: Batch, n_features: int) -> Tensor:
+    """Features of the images on the rows of their products, (n, n_features); 0 where a product has none.
+
+    The black image of a batch without pictures may be smaller than a picture, and so have fewer features: nobody reads
+    them.
+    """
+    n_products = batch["present"].shape[0]
+    rows = batch["image_rows"].unsqueeze(1).expand(-1, image_features.shape[1])
+    return torch.zeros(n_products + 1, n_features).scatter(0, rows, image_features)[:n_products]
 
 
 def member_modalities(name: str, has: Sequence[Modality]) -> tuple[Modality, ...]:

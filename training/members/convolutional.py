@@ -35,21 +35,26 @@ class TextConvolution(nn.Module):
 
 
 class ImageConvolution(nn.Module):
-    """Three strided convolutions, then the mean and the maximum over the picture."""
+    """Three strided convolutions. What they find keeps its place: shops put a product in the middle of its picture.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    image_size : pixels a side
+    """
+
+    def __init__(self, image_size: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        n_in = 3
+        n_in, side = 3, image_size
         for n_out, kernel, stride, padding in IMAGE_LAYERS:
             layers.append(nn.Conv2d(n_in, n_out, kernel, stride=stride, padding=padding, bias=False))
             layers += [nn.BatchNorm2d(n_out), nn.ReLU()]
-            n_in = n_out
+            n_in, side = n_out, (side + 2 * padding - kernel) // stride + 1
         self.layers = nn.Sequential(*layers)
-        self.n_features = 2 * n_in
+        self.n_features = n_in * side**2
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pixels (n_images, height, width, 3), uint8, to (n_images, n_features)."""
+        """Pixels (n_images, image_size, image_size, 3), uint8, to (n_images, n_features)."""
         scaled = images.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0
-        maps = self.layers(scaled)
-        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
+        maps: Tensor = self.layers(scaled)
+        return maps.flatten(1)

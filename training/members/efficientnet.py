@@ -38,8 +38,9 @@ STAGES = (
     Stage(3, 1, 6, 320, 1),
 )
 N_EARLY = STEM + sum(stage.n_out for stage in STAGES[:3])  # colours and textures, which the last layer forgets
-N_FEATURES = N_EARLY + N_LAST
 EARLY_BLOCKS = (0, 2, 4)  # the last of each of the first three stages
+PLACED_BLOCK = 10  # the last of the fifth stage, whose maps tell where in the picture something is
+CELL = 32  # pixels a side of a place
 
 
 class Convolution(nn.Module):
@@ -75,6 +76,11 @@ class Block(nn.Module):
         return projected + maps if self.adds else projected
 
 
+def n_features(image_size: int) -> int:
+    """Features of a square picture."""
+    return N_EARLY + N_LAST + STAGES[4].n_out * (image_size // CELL) ** 2
+
+
 class EfficientNetLite0(nn.Module):
     """From pixels to features: the mean of the first layers' maps, and of the last one's."""
 
@@ -94,7 +100,7 @@ class EfficientNetLite0(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pixels (n, height, width, 3), uint8, sides divisible by 32, to (n, 1392)."""
+        """Pixels (n, size, size, 3), uint8, size divisible by 32, to (n, n_features(size))."""
         maps = (images.permute(0, 3, 1, 2).float() - MEAN) * (1 / SCALE)
         maps = nn.functional.relu6(self.stem(maps))
         means = [maps.mean((2, 3))]
@@ -102,8 +108,10 @@ class EfficientNetLite0(nn.Module):
             maps = block(maps)
             if index in EARLY_BLOCKS:
                 means.append(maps.mean((2, 3)))
+            if index == PLACED_BLOCK:
+                placed = nn.functional.avg_pool2d(maps, CELL // 16).flatten(1)
         means.append(nn.functional.relu6(self.head(maps)).mean((2, 3)))
-        return torch.cat(means, dim=1)
+        return torch.cat([*means, placed], dim=1)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Take over the weights of the published model.

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-N_COMPONENTS = 256  # that are read
+N_COMPONENTS = 512  # that are read
 IMAGE_SCALE = 0.04  # of features of deviation 1
 LEAST_DEVIATION = 1e-3  # of a feature
 IMAGE_BLOCK = 4096  # images whose features are widened at a time

@@ -19,7 +19,12 @@ CLASS_BLOCK = 64  # classes solved together, which bounds memory
 
 
 def fit_linear(
-    data: Design, targets: NDArray[np.int8], weights: NDArray[np.float32], *, start: LinearMember | None = None
+    data: Design,
+    targets: NDArray[np.int8],
+    weights: NDArray[np.float32],
+    *,
+    start: LinearMember | None = None,
+    image: ImageComponents | None = None,
 ) -> LinearMember:
     """Fit one penalised logistic regression a class; known targets count by their weight.
 
@@ -28,9 +33,11 @@ def fit_linear(
     targets, weights : (n_products, n_classes)
     start : a member of the same columns to begin with, and to stay near: the penalty then is on the difference, so that
         a few products cannot undo what many have taught
+    image : components to read, where the design has images; by default those of `start`, or else of these products
     """
     n_classes = targets.shape[1]
-    image = _components(data) if start is None else start.image
+    if image is None:
+        image = image_components(data) if start is None else start.image
     problem = _Problem(data, image)
     blocks = [slice(first, first + CLASS_BLOCK) for first in range(0, n_classes, CLASS_BLOCK)]
     begin = None if start is None else free_parameters(start, data)
@@ -46,7 +53,8 @@ def fit_linear(
     return member_of(data, np.concatenate(solved, axis=1), image)
 
 
-def _components(data: Design) -> ImageComponents | None:
+def image_components(data: Design) -> ImageComponents | None:
+    """Components of these products' images, which know no target; None where the design has no images."""
     return None if data.image_features is None else fit_components(data.image_features)
 
 

@@ -77,7 +77,7 @@ class SingleTower(JointNetwork):
                 self.text_cnn = TextConvolution(width=WORD_WIDTH, n_filters=48)
                 width += self.text_cnn.n_features
         if "image" in self.has and self.kind == "convolutional":
-            self.image_cnn = ImageConvolution()
+            self.image_cnn = ImageConvolution(encoding.image_size)
             width += self.image_cnn.n_features
         elif "image" in self.has:
             n_inputs = n_image_features or 3 * PIXELS**2
@@ -108,8 +108,10 @@ class SingleTower(JointNetwork):
         if self.kind == "convolutional":
             if self.training and batch["images"].shape[0] < 2:  # one image has no variance to normalise by
                 return torch.zeros(batch["present"].shape[0], self.image_cnn.n_features)
-            return on_rows(self.image_cnn(batch["images"]), batch)
-        features = batch["image_features"] if "image_features" in batch else on_rows(pixels(batch["images"]), batch)
+            return on_rows(self.image_cnn(batch["images"]), batch, self.image_cnn.n_features)
+        features = batch.get("image_features")
+        if features is None:
+            features = on_rows(pixels(batch["images"]), batch, 3 * PIXELS**2)
         if self.kind == "linear":
             scaled: Tensor = (features - self.image_pretrained.mean) / self.image_pretrained.deviation
             return scaled
