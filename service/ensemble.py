@@ -33,7 +33,7 @@ INPUTS = {  # what `service.features.encoder.collate` makes; a graph may leave o
 Device = Literal["cpu", "cuda"]
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 OUTPUTS = ("probabilities", "member_probabilities", "embedding")
-PROBABILITY_SLACK = 1e-5  # a weighted mean of probabilities may round a little beyond 1
+PROBABILITY_SLACK = 1e-5  # a graph may round a little beyond 0 and 1
 
 logger = logging.getLogger(__name__)
 

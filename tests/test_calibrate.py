@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from training.catalogues.catalogue_file import ThresholdObjective
 from training.platt import fit_platt, logit, sigmoid
-from training.stacking import fit_stacking, mixture
+from training.stacking import fit_stacking, pooled
 from training.thresholds import choose_threshold, shrunk_threshold
 
 seeds = st.integers(0, 10_000)
@@ -69,16 +69,16 @@ def test_a_class_without_a_positive_stays_finite() -> None:
 @settings(max_examples=20, deadline=None)
 def test_stacking_weights_are_shares_and_beat_the_plain_average(seed: int) -> None:
     logits, positive = answers(seed)
-    rng = np.random.default_rng(seed + 1)
-    probabilities = np.stack([sigmoid(logits), sigmoid(rng.normal(-1, 2, logits.shape))], axis=1)
+    noise = np.random.default_rng(seed + 1).normal(-1, 2, logits.shape)
+    log_odds = np.stack([logits, noise], axis=1)
     present = np.ones((len(logits), 2), dtype=bool)
     ones = np.ones(logits.shape)
 
-    shares = fit_stacking(probabilities, present, positive, ones)
+    shares = fit_stacking(log_odds, present, positive, ones)
 
     def loss(weights: NDArray[np.float64]) -> float:
-        mixed = mixture(probabilities, present, weights, np.array([0.3]))
-        return -float(np.log(np.where(positive, mixed, 1 - mixed)).mean())
+        said = fit_platt(stacked := pooled(log_odds, present, weights, np.array([0.3])), positive, ones)(stacked)
+        return -float(np.log(np.where(positive, said, 1 - said)).mean())
 
     assert (shares >= 0).all()
     assert shares.sum() == pytest.approx(1)
@@ -86,19 +86,36 @@ def test_stacking_weights_are_shares_and_beat_the_plain_average(seed: int) -> No
     assert loss(shares) <= loss(np.full((2, 1), 0.5)) + 1e-6
 
 
-def test_a_mixture_leaves_out_who_abstains_and_falls_back_to_the_prior() -> None:
-    probabilities = np.array([[[0.9], [0.1]], [[0.9], [0.1]], [[0.9], [0.1]]])
+def test_a_class_with_few_products_leans_on_the_weights_of_all_classes() -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.random((2_000, 20)) < 0.3
+    good, bad = (2.0 * truth - 1 + rng.normal(0, spread, truth.shape) for spread in (1.0, 6.0))
+    log_odds, present = np.stack([bad, good], axis=1), np.ones((len(truth), 2), dtype=bool)
+    weights = np.ones(truth.shape)
+    weights[6:, 0] = 0.0  # six products know the first class
+
+    shares = fit_stacking(log_odds, present, truth, weights)
+
+    alone = fit_stacking(log_odds[:6, :, :1], present[:6], truth[:6, :1], weights[:6, :1])
+    assert shares[1, 0] == pytest.approx(shares[1, 1:].mean(), abs=0.05)
+    assert shares[1, 0] > alone[1, 0] + 0.2
+
+
+def test_pooling_leaves_out_who_abstains_and_falls_back_to_the_prior() -> None:
+    log_odds = np.tile(np.array([[[2.0], [-1.0]]]), (3, 1, 1))
     present = np.array([[True, True], [False, True], [False, False]])
 
-    mixed = mixture(probabilities, present, np.array([[0.75], [0.25]]), np.array([0.33]))
+    said = pooled(log_odds, present, np.array([[0.75], [0.25]]), np.array([0.33]))
 
-    np.testing.assert_allclose(mixed[:, 0], [0.7, 0.1, 0.33], atol=1e-5)
+    np.testing.assert_allclose(said[:, 0], [1.25, -1.0, np.log(0.33 / 0.67)], atol=1e-4)
 
 
 def test_a_member_without_weight_answers_when_it_is_the_only_one() -> None:
-    mixed = mixture(np.array([[[0.9], [0.1]]]), np.array([[True, False]]), np.array([[0.0], [1.0]]), np.array([0.3]))
+    present = np.array([[True, False]])
 
-    assert mixed[0, 0] == pytest.approx(0.9)
+    said = pooled(np.array([[[2.0], [-2.0]]]), present, np.array([[0.0], [1.0]]), np.array([0.3]))
+
+    assert said[0, 0] == pytest.approx(2.0)
 
 
 @given(seeds, st.sampled_from([0.5, 1.0, 2.0]))

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.catalogues.catalogue import Labels
-from training.platt import EDGE, Floats, Platt, fit_platt, logit
-from training.stacking import fit_stacking, mixture, mostly_people
-from training.weights import class_weights, priors, trainable_classes
+from training.platt import EDGE, Floats, Platt, fit_platt
+from training.stacking import fit_stacking, mostly_people, pooled
+from training.weights import priors, trainable_classes
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Calibration:
     Parameters
     ----------
     members : slope and shift, (n_members, n_classes)
-    ensemble : slope and shift of the stacked probability, (n_classes,)
+    ensemble : slope and shift of the stacked log odds, (n_classes,)
     stacking : (n_members, n_classes)
     priors, trainable : (n_classes,)
     gaps : (n_modalities, n_members, n_classes), factor of a stacking weight where a modality is missing; None: 1
@@ -52,9 +52,9 @@ class Calibration:
             stacking = stacking + EDGE
             for column, factors in zip(missing.T, self.gaps, strict=True):
                 stacking = stacking * np.where(column[:, None, None], factors, 1.0)
-        stacked = mixture(self.members(logits), present, stacking, self.priors)
+        stacked = pooled(self.members.log_odds(logits), present, stacking, self.priors)
         answered = present.any(axis=1, keepdims=True) & self.trainable
-        return np.where(answered, self.ensemble(logit(stacked)), self.priors)
+        return np.where(answered, self.ensemble(stacked), self.priors)
 
 
 def fit_calibration(
@@ -80,12 +80,9 @@ def fit_calibration(
     positive, rates = targets == 1, priors(targets)
     lines = [fit_platt(logits[:, m], positive, weights * present[:, [m]]) for m in range(logits.shape[1])]
     members = Platt(np.stack([line.slope for line in lines]), np.stack([line.shift for line in lines]))
-    probabilities = members(logits)
-    in_stacking = weights if people is None else mostly_people(people, targets, weights)
-    # positives count more, as ranking asks more of them than the likelihood does (+.005 on held-out labels)
+    log_odds = members.log_odds(logits)
     stacking = fit_stacking(
-        probabilities, present, positive, np.where(positive, class_weights(targets), 1) * in_stacking
+        log_odds, present, positive, weights if people is None else mostly_people(people, targets, weights)
     )
-    stacked = mixture(probabilities, present, stacking, rates)
-    ensemble = fit_platt(logit(stacked), positive, weights)
+    ensemble = fit_platt(pooled(log_odds, present, stacking, rates), positive, weights)
     return Calibration(members, ensemble, stacking, rates, trainable_classes(targets))

@@ -17,10 +17,8 @@ from training.calibrate import Calibration
 from training.catalogues.catalogue import Labels
 from training.platt import EDGE
 from training.stacking import fit_stacking
-from training.weights import class_weights
 
 N_SAMPLED = 1_500  # products of a fold that are asked again with a gap
-POOLED_PRODUCTS = 400.0  # how many products the pooled weights count for: there are fewer products than for stacking
 MAX_FACTOR = 1e3
 
 
@@ -77,13 +75,11 @@ def gap_factors(
         same = [gap for gap in gaps if gap.modality == modality]
         if same:
             rows = np.concatenate([gap.rows for gap in same])
-            positive = targets[rows] == 1
             shares = fit_stacking(
-                calibration.members(np.concatenate([gap.logits for gap in same])),
+                calibration.members.log_odds(np.concatenate([gap.logits for gap in same])),
                 np.concatenate([gap.present for gap in same]),
-                positive,
-                np.where(positive, class_weights(targets), 1) * weights[rows],
-                pooled_products=POOLED_PRODUCTS,
+                targets[rows] == 1,
+                weights[rows],
             )
             factors[column] = np.clip((shares + EDGE) / (calibration.stacking + EDGE), 1 / MAX_FACTOR, MAX_FACTOR)
     return factors

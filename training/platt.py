@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-EDGE = 1e-6  # probabilities are kept this far from 0 and 1
+EDGE = 1e-6  # probabilities are kept this far from 0 and 1,
+MAX_LOG_ODDS = float(np.log1p(-EDGE) - np.log(EDGE))  # and so log odds within this
 N_NEWTON_STEPS = 25
 N_HALVINGS = 10  # of a step
 PENALTY = 0.5  # pull of the slope towards 1, in products
@@ -26,7 +27,11 @@ class Platt:
 
     def __call__(self, logits: NDArray[np.floating]) -> Floats:
         """Calibrated probabilities of logits, (n_products, ..., n_classes)."""
-        return sigmoid(self.slope * logits + self.shift)
+        return sigmoid(self.log_odds(logits))
+
+    def log_odds(self, logits: NDArray[np.floating]) -> Floats:
+        """Calibrated log odds of logits, of probabilities kept away from 0 and 1."""
+        return np.asarray(np.clip(self.slope * logits + self.shift, -MAX_LOG_ODDS, MAX_LOG_ODDS), dtype=np.float64)
 
 
 def sigmoid(logits: NDArray[np.floating]) -> Floats:

@@ -1,74 +1,68 @@
-"""Stacking: how much each member counts in the ensemble, per class, and the mean that these weights give."""
+"""Stacking: how much each member counts in the ensemble, per class, and the log odds that these weights give."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from training.catalogues.catalogue import Labels
-from training.platt import EDGE, Floats
+from training.platt import EDGE, Floats, logit, sigmoid
 from training.weights import mask
 
-N_STEPS = 40
-POOLED_PRODUCTS = 40.0  # how many products the pooled weights count for
+PULL = 100.0  # of a weight towards its anchor, in log loss a squared unit: rare classes lean on what holds for all
+N_ITERATIONS = 100
 MERCHANTS_SHARE = 3.0  # what all labels of merchants in a class count at most: so many times people's answers,
 MERCHANTS_LEAST = 200.0  # and this
 
 
 def fit_stacking(
-    probabilities: Floats,
+    log_odds: NDArray[np.floating],
     present: NDArray[np.bool_],
     positive: NDArray[np.bool_],
     weights: NDArray[np.floating],
-    *,
-    pooled_products: float = POOLED_PRODUCTS,
 ) -> Floats:
-    """Non-negative weights of the members, per class, summing to 1, that make the mixture most likely.
+    """Non-negative weights of the members, per class, summing to 1, whose weighted log odds are most likely.
 
-    Each step hands every answer to the members by how likely they made it, and sets the weights to their shares
-    (expectation-maximisation; each step raises the likelihood). Shares of all classes together count as some further
-    products in every class, so that a rare class leans on what holds for all.
+    A logistic regression on what the members say, first one for all classes together, which is drawn to equal weights,
+    then one for each class, drawn to that. Only shares are kept; how sure their sum may be is left to Platt's line.
 
     Parameters
     ----------
-    probabilities : (n_products, n_members, n_classes), calibrated
+    log_odds : (n_products, n_members, n_classes), calibrated
     present : (n_products, n_members), False where a member abstains
     positive, weights : (n_products, n_classes)
-    pooled_products : how many further products the shares of all classes count as
 
     Returns
     -------
     (n_members, n_classes)
 
-    Source: Dempster, Laird, Rubin 1977 (mixture proportions); Breiman 1996 (stacking).
+    Source: Breiman 1996 (stacking with non-negative weights); Genest, Zidek 1986 (logarithmic opinion pool).
     """
-    n_members, n_classes = probabilities.shape[1:]
-    likelihoods = np.where(positive[:, None], probabilities, 1 - probabilities) * present[:, :, None]
-    likelihoods = np.maximum(likelihoods, EDGE * present[:, :, None]).astype(np.float32)
-    shares = np.full((n_members, n_classes), 1 / n_members)
-    for _ in range(N_STEPS):
-        joint = likelihoods * shares.astype(np.float32)
-        total = np.maximum(joint.sum(axis=1), 1e-12)
-        counts = np.einsum("nmc,nc->mc", joint, (weights / total).astype(np.float32)).astype(np.float64)
-        pooled = counts.sum(axis=1) / max(counts.sum(), 1e-12)
-        counts += pooled_products * pooled[:, None]
-        shares = counts / np.maximum(counts.sum(axis=0), 1e-12)
-    return shares
+    n_members, n_classes = log_odds.shape[1:]
+    said = (log_odds * present[:, :, None]).astype(np.float32)
+    loss = _Loss(said, positive, weights.astype(np.float32))
+    together = loss.least(np.full((n_members, 1), 1 / n_members))
+    shares = loss.least(np.repeat(together, n_classes, axis=1)) + EDGE
+    return np.asarray(shares / shares.sum(axis=0), dtype=np.float64)
 
 
-def mixture(
-    probabilities: NDArray[np.floating], present: NDArray[np.bool_], stacking: Floats, priors: Floats
-) -> Floats:
-    """Weighted mean over the members that did not abstain; the prior where all did, (n_products, n_classes).
+def pooled(log_odds: NDArray[np.floating], present: NDArray[np.bool_], stacking: Floats, priors: Floats) -> Floats:
+    """Weighted mean of the log odds of the members that did not abstain; the prior's where all did.
 
     Parameters
     ----------
+    log_odds : (n_products, n_members, n_classes)
     stacking : (n_members, n_classes), or with a first axis of products
+
+    Returns
+    -------
+    (n_products, n_classes)
     """
     weights = present[:, :, None] * (stacking + EDGE)
     total = weights.sum(axis=1)
-    mean = (weights * probabilities).sum(axis=1) / np.maximum(total, EDGE / 2)
-    return np.where(total > 0, mean, priors)
+    mean = (weights * log_odds).sum(axis=1) / np.maximum(total, EDGE / 2)
+    return np.where(total > 0, mean, logit(priors))
 
 
 def mostly_people(people: NDArray[np.bool_], targets: Labels, weights: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -85,3 +79,43 @@ def mostly_people(people: NDArray[np.bool_], targets: Labels, weights: NDArray[n
     at_most = MERCHANTS_SHARE * people.sum(axis=0) + MERCHANTS_LEAST
     share = np.minimum(1.0, at_most / np.maximum(merchants.sum(axis=0), 1e-12))
     return np.where(people, 1.0, merchants * share)
+
+
+class _Loss:
+    """Weighted log loss of the classes as a function of the members' weights."""
+
+    def __init__(self, said: NDArray[np.float32], positive: NDArray[np.bool_], weights: NDArray[np.float32]) -> None:
+        self._said, self._positive, self._weights = said, positive.astype(np.float32), weights
+
+    def least(self, anchor: Floats) -> Floats:
+        """The weights of the least loss and pull to the anchor, which is (n_members, 1) for one set of weights, or
+        (n_members, n_classes); every class has a shift of its own.
+        """
+        n_classes = self._positive.shape[1]
+
+        def value(parameters: Floats) -> tuple[float, Floats]:
+            moved = parameters[: anchor.size].reshape(anchor.shape) - anchor
+            loss, by_weight, by_shift = self._gradients(moved + anchor, parameters[anchor.size :])
+            if anchor.shape[1] == 1:
+                by_weight = by_weight.sum(axis=1, keepdims=True)
+            pull = 0.5 * PULL * float(np.square(moved).sum())
+            return loss + pull, np.concatenate([(by_weight + PULL * moved).ravel(), by_shift])
+
+        found = minimize(
+            value,
+            np.concatenate([anchor.ravel(), np.zeros(n_classes)]),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0.0, None)] * anchor.size + [(None, None)] * n_classes,
+            options={"maxiter": N_ITERATIONS},
+        )
+        return np.asarray(found.x[: anchor.size].reshape(anchor.shape), dtype=np.float64)
+
+    def _gradients(self, members: Floats, shift: Floats) -> tuple[float, Floats, Floats]:
+        """The loss and its gradients, (n_members, n_classes) and (n_classes,)."""
+        each = np.broadcast_to(members, self._said.shape[1:]).astype(np.float32)
+        lines = np.einsum("nmc,mc->nc", self._said, each) + shift.astype(np.float32)
+        loss = (self._weights * (np.logaddexp(0, lines) - self._positive * lines)).sum(dtype=np.float64)
+        error = (self._weights * (sigmoid(lines) - self._positive)).astype(np.float32)
+        by_weight = np.einsum("nmc,nc->mc", self._said, error).astype(np.float64)
+        return float(loss), by_weight, error.sum(axis=0, dtype=np.float64)
