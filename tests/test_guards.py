@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.bodies import LISTENED_BODIES, BodyReader
+from service.api.bodies import LISTENED_BODIES, BodyReader, TimeLimit
 from service.api.guards import REASON_OF, REASONS, Admission, Guards
 from service.api.page_headers import PageHeaders, content_security_policy
 from service.errors import TurnedAway
@@ -219,6 +219,43 @@ def test_who_waits_too_long_gets_a_503_and_its_place_is_free_again() -> None:
 
     assert (late.status, late.headers["retry-after"]) == (503, "1")
     assert (n_waiting, n_running) == (0, 0)
+
+
+def test_a_slot_that_comes_in_the_moment_of_giving_up_goes_to_the_next_in_line() -> None:
+    async def scenario() -> tuple[bool, int, int]:
+        admission = Admission(n_running=1, n_waiting=2, wait_seconds=60)
+        await admission.enter()
+        first, second = (asyncio.create_task(admission.enter()) for _ in range(2))
+        await asyncio.sleep(0)
+        admission.leave()  # the slot is the first one's, who goes before it has heard of it
+        first.cancel()
+        await asyncio.wait([first, second])
+        return first.cancelled(), admission.n_running, admission.n_waiting
+
+    assert asyncio.run(scenario()) == (True, 1, 0)
+
+
+def test_a_time_limit_ends_what_takes_too_long_and_leaves_a_cancellation_what_it_is() -> None:
+    async def stall(seconds: float) -> None:
+        with TimeLimit(seconds):
+            await asyncio.Event().wait()
+
+    async def cancelled() -> bool:
+        task = asyncio.create_task(stall(60))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    async def goes_on_afterwards() -> int:
+        with pytest.raises(TimeoutError):
+            await stall(BRIEF)
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        return task.cancelling() if task else -1
+
+    assert asyncio.run(cancelled())
+    assert asyncio.run(goes_on_afterwards()) == 0
 
 
 def test_probes_and_metrics_answer_while_every_slot_is_taken() -> None:

@@ -21,6 +21,38 @@ class Hangup(Exception):
     """The client closed the connection before its body was complete; there is nobody left to answer."""
 
 
+class TimeLimit:
+    """The same as `asyncio.timeout`, which costs a small request as much as reading its products does.
+
+    It raises `TimeoutError` in place of the cancellation with which it ends what takes too long.
+    """
+
+    __slots__ = ("_is_over", "_seconds", "_task", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._is_over = False
+
+    def __enter__(self) -> None:
+        """Start the clock for the running task."""
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._timer = loop.call_later(self._seconds, self._end)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Stop the clock."""
+        self._timer.cancel()
+        if self._is_over and self._task is not None:
+            is_ours_alone = self._task.uncancel() == 0
+            if is_ours_alone and kind is asyncio.CancelledError:
+                raise TimeoutError
+
+    def _end(self) -> None:
+        self._is_over = True
+        if self._task is not None:
+            self._task.cancel()
+
+
 class BodyReader:
     """Reads request bodies completely, within a cap for each, a cap for all together, and a deadline.
 
@@ -52,7 +84,7 @@ class BodyReader:
         self._check_declared(scope)
         chunks: list[bytes] = []
         try:
-            async with asyncio.timeout(self._read_seconds):
+            with TimeLimit(self._read_seconds):
                 await self._collect(receive, chunks)
         except BaseException as error:  # cancelled or not: what was held must be let go
             self.release(sum(map(len, chunks)))
@@ -67,13 +99,12 @@ class BodyReader:
         It ends with the body or the connection, else after a bounded size and the time that any body has.
         """
         n_left = LISTENED_BODIES * self._max_body_bytes
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._read_seconds):
-                while n_left > 0:
-                    message = await receive()
-                    if not message.get("more_body", False):
-                        return
-                    n_left -= len(message.get("body", b""))
+        with suppress(TimeoutError), TimeLimit(self._read_seconds):
+            while n_left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                n_left -= len(message.get("body", b""))
 
     def release(self, n_bytes: int) -> None:
         """Count what was read as held no longer."""

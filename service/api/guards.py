@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -41,11 +42,12 @@ class Admission:
     """
 
     def __init__(self, *, n_running: int, n_waiting: int, wait_seconds: float) -> None:
-        self._slots = asyncio.Semaphore(n_running)
+        self._max_running = n_running
         self._max_waiting = n_waiting
         self._wait_seconds = wait_seconds
-        self._n_waiting = 0
         self._n_running = 0
+        self._n_waiting = 0
+        self._line: deque[asyncio.Future[None]] = deque()  # turns, also of those who have left
 
     @property
     def n_waiting(self) -> int:
@@ -59,7 +61,7 @@ class Admission:
 
     def check_room(self) -> None:
         """Raise `TooManyRequests` if the line is full."""
-        if self._slots.locked() and self._n_waiting >= self._max_waiting:
+        if self._n_running >= self._max_running and self._n_waiting >= self._max_waiting:
             raise TooManyRequests("more requests are waiting than this replica can serve soon; send it again later")
 
     async def enter(self) -> None:
@@ -73,24 +75,33 @@ class Admission:
             If no slot came free in time.
         """
         self.check_room()
-        if self._slots.locked():
-            await self._wait()
+        if self._n_running < self._max_running:
+            self._n_running += 1
         else:
-            await self._slots.acquire()
-        self._n_running += 1
+            await self._wait()
 
     def leave(self) -> None:
-        """Give a slot back."""
+        """Give a slot back: to the first in line, so that nobody who comes later takes it, or to whoever comes."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
         self._n_running -= 1
-        self._slots.release()
 
     async def _wait(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
         self._n_waiting += 1
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise Overloaded("no slot came free in time; send the request again later") from error
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.leave()  # the slot came in the moment of giving up
+            if isinstance(error, TimeoutError):
+                raise Overloaded("no slot came free in time; send the request again later") from error
+            raise
         finally:
             self._n_waiting -= 1
 

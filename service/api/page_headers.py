@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ALWAYS: tuple[tuple[bytes, bytes], ...] = (
+Header = tuple[bytes, bytes]
+
+ALWAYS: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -34,6 +36,7 @@ class PageHeaders:
         self._app = app
         policy = content_security_policy(image_hosts).encode()
         self._headers = (*ALWAYS, (b"content-security-policy", policy))
+        self._names = frozenset(name for name, _ in self._headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, with the headers."""
@@ -43,9 +46,13 @@ class PageHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                present = {name.lower() for name, _ in message.get("headers", ())}
-                missing = [header for header in self._headers if header[0] not in present]
-                message = {**message, "headers": [*message.get("headers", ()), *missing]}
+                message = {**message, "headers": self._with_ours(message.get("headers", ()))}
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+    def _with_ours(self, headers: Iterable[Header]) -> list[Header]:
+        present = {name.lower() for name, _ in headers}
+        if self._names.isdisjoint(present):
+            return [*headers, *self._headers]
+        return [*headers, *(header for header in self._headers if header[0] not in present)]

@@ -22,6 +22,7 @@ from service.telemetry.request_metrics import Outcome, RequestMetrics
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+REFUSED, FAILED = 400, 500  # the least statuses that say so
 PASSING = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE)
 
 logger = logging.getLogger(__name__)
@@ -114,6 +115,6 @@ def _route(scope: Scope) -> str:
 
 
 def _outcome(status: int) -> Outcome:
-    if not status or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if not status or status >= FAILED:
         return "failed"
-    return "refused" if status >= HTTPStatus.BAD_REQUEST else "ok"
+    return "refused" if status >= REFUSED else "ok"
