@@ -38,8 +38,8 @@ from service.errors import WinnowError
 from service.label_queue.store import open_store
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from tests.test_retrain import QUICK, answered, mislabelled, silent
 from tests.tiny_bundle import EXAMPLE, write_tiny_bundle
+from tests.trainings import QUICK, answered, mislabelled, silent
 from training.catalogues.catalogue import open_catalogue
 from training.fit import train
 from training.retraining.promote import promote

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.claims import Claim, conclude
 from service.image_fetch import ImageFetcher
 from tests.image_host import NAME, Certificate, canary, fetch_all, make_certificate, trusting
-from tests.test_image_fetch import LOOPBACK_ANSWERS, SPELLINGS
+from tests.url_spellings import LOOPBACK_ANSWERS, SPELLINGS
 
 N_ROUNDS, N_AT_ONCE, N_SPELLINGS = 20, 32, 40
 

@@ -26,6 +26,7 @@ from service.acquisition.sampling import draw_questions, inclusion_probabilities
 from service.acquisition.scores import ScoreMeans, prospect, question_weights, score
 from service.bundles.bundle import Bundle, read_bundle
 from service.contracts import Product
+from tests.trainings import silent
 from training.catalogues.catalogue import Catalogue, Labels, Part, open_catalogue
 from training.evaluate import score as evaluate
 from training.fit import TrainingOptions, train
@@ -56,10 +57,6 @@ class Sample(Catalogue):
             None if whole.merchant_labels is None else whole.merchant_labels[rows],
             None if whole.truth is None else whole.truth[rows],
         )
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Nobody looks at the progress of a benchmark."""
 
 
 def ask(

@@ -18,6 +18,7 @@ Columns = dict[str, Sequence[object]]
 
 N_PRODUCTS = {"train": 120, "test": 40, "stream": 40}
 WORDS = ("mug", "lamp", "boot", "scarf")
+COLOURS = dict(zip(WORDS, ("navy", "gold", "firebrick", "white"), strict=True))
 SCRIPTS = {
     "mug": "マグカップ",
     "lamp": "лампа настольная",
@@ -49,7 +50,7 @@ def images_only(directory: Path) -> Path:
 
     def columns(words: Sequence[str], rng: Random) -> Columns:
         colours = dict(zip(WORDS, ("navy", "gold", "firebrick", "white"), strict=True))
-        return {"photo": [_png(colours[word]) for word in words]}
+        return {"photo": [png(colours[word]) for word in words]}
 
     return write(directory, 'image = "photo"', columns)
 
@@ -151,10 +152,28 @@ def write(
     return directory
 
 
-def _png(colour: str) -> bytes:
+def png(colour: str) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (12, 16), colour).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def everything(directory: Path) -> Path:
+    """All four modalities, with gaps in each of them."""
+
+    def columns(words: Sequence[str], rng: Random) -> Columns:
+        def gap(cell: object) -> object:
+            return None if rng.random() < 0.15 else cell
+
+        return {
+            "title": [gap(f"{word} number {rng.randrange(10_000)}") for word in words],
+            "brand": [gap(f"b-{word[0]}-{rng.randrange(3)}") for word in words],
+            "price": [gap(rng.uniform(1, 3) * (1 + WORDS.index(word))) for word in words],
+            "photo": [gap(png(COLOURS[word])) for word in words],
+        }
+
+    fields = 'text = ["title"]\ncategorical = ["brand"]\nnumerical = ["price"]\nimage = "photo"'
+    return write(directory, fields, columns)
 
 
 def bad_images(part: Part, size: int) -> list[tuple[str, str]]:

@@ -15,14 +15,11 @@ from typer.testing import CliRunner
 
 from service.errors import CatalogueError
 from tests.catalogues import WORDS, Columns, write
+from tests.trainings import silent
 from training.audit import Audit, audit
 from training.catalogues.catalogue import Catalogue, Part, open_catalogue
 from training.catalogues.catalogue_file import PartName, PartTables
 from training.cli import app
-
-
-def quiet(_stage: str, _done: int, _total: int) -> None:
-    return
 
 
 def shop(directory: Path) -> Path:
@@ -54,7 +51,7 @@ class Turned(Catalogue):
 def found(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     opened = open_catalogue(shop(tmp_path_factory.mktemp("catalogues") / "shop"))
     fields = {name: getattr(opened, name) for name in Catalogue.__dataclass_fields__}
-    return audit(Turned(**fields), n_folds=3, seed=0, progress=quiet)
+    return audit(Turned(**fields), n_folds=3, seed=0, progress=silent)
 
 
 def test_labels_that_were_turned_over_come_first(found: Audit) -> None:
@@ -106,7 +103,7 @@ def test_a_catalogue_without_merchant_labels_says_so(tmp_path: Path) -> None:
     }
 
     with pytest.raises(CatalogueError, match="has no merchant_labels table"):
-        audit(replace(opened, tables=tables), n_folds=3, seed=0, progress=quiet)
+        audit(replace(opened, tables=tables), n_folds=3, seed=0, progress=silent)
 
 
 def test_the_command_writes_the_list_and_prints_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from service.contracts import MODALITIES
 from service.errors import CatalogueError
-from tests.test_fit import everything, quiet
-from tests.test_retrain import silent
+from tests.catalogues import everything
+from tests.trainings import silent
 from training.baselines import Combination, Study, combinations, fit, measure, read_study
 from training.baselines_report import summaries
 from training.baselines_shelf import Shelf, measure_all
@@ -29,7 +29,7 @@ QUICK = JointOptions(epochs=2, batch_size=16, min_steps=1)
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     catalogue = open_catalogue(everything(tmp_path_factory.mktemp("catalogues") / "everything"))
-    return read_study(catalogue, labels="merchant", images=None, n_products=0, progress=quiet)
+    return read_study(catalogue, labels="merchant", images=None, n_products=0, progress=silent)
 
 
 def test_a_catalogue_with_all_modalities_has_at_least_twelve_combinations_of_every_kind() -> None:

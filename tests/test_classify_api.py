@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from starlette.testclient import TestClient
 
 from service.bundles.bundle import read_bundle
@@ -20,37 +17,11 @@ from service.bundles.bundle_store import BundleStore
 from service.ensemble import Ensemble
 from service.features.encoder import Encoder, collate
 from service.features.image import decode_image
+from tests.posting import faults, picture, post, post_text, results
 from tests.served import Backend, serving
 from tests.tiny_bundle import CLASSES, EXAMPLE, FIELDS, IMAGE_SIZE, PRIORS, write_tiny_bundle
 
 SECRET = "do-not-repeat-me"
-
-
-def picture(colour: str = "red", size: int = 40, file_format: str = "PNG") -> str:
-    buffer = io.BytesIO()
-    Image.new("RGB", (size, size), colour).save(buffer, file_format)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def post(client: TestClient, *products: dict[str, Any], query: str = "") -> httpx.Response:
-    response: httpx.Response = client.post(f"/classify{query}", json={"products": list(products)})
-    return response
-
-
-def post_text(client: TestClient, text: str | bytes) -> httpx.Response:
-    headers = {"content-type": "application/json"}
-    response: httpx.Response = client.post("/classify", content=text, headers=headers)
-    return response
-
-
-def faults(response: httpx.Response) -> list[tuple[int | None, str | None]]:
-    assert response.headers["content-type"] == "application/problem+json"
-    return [(fault["product"], fault["field"]) for fault in response.json()["errors"]]
-
-
-def results(response: httpx.Response) -> list[dict[str, Any]]:
-    assert response.status_code == 200, response.text
-    return list(response.json()["results"])
 
 
 def test_the_answer_is_what_the_ensemble_says(client: TestClient, backend: Backend, bundle_store: BundleStore) -> None:

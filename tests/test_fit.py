@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -15,38 +14,13 @@ from service.bundles.bundle import Bundle, read_bundle
 from service.ensemble import Ensemble
 from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import EncodedProduct, Encoder, collate
-from tests.catalogues import SHAPES, WORDS, Columns, _png, write
+from tests.catalogues import SHAPES, WORDS, everything
+from tests.trainings import QUICKEST, silent
 from training.catalogues.catalogue import open_catalogue
 from training.encode import encode_products
-from training.fit import TrainingOptions, train
+from training.fit import train
 from training.held_out import make_folds, merchant_folds
-from training.joint import JointOptions
 from training.retraining.training_state import STATE, product_key, unpack_state
-
-QUICK = TrainingOptions(n_folds=2, n_threads=1, joint=JointOptions(epochs=1, batch_size=32, min_steps=1))
-COLOURS = dict(zip(WORDS, ("navy", "gold", "firebrick", "white"), strict=True))
-
-
-def quiet(_stage: str, _done: int, _total: int) -> None:
-    return
-
-
-def everything(directory: Path) -> Path:
-    """All four modalities, with gaps in each of them."""
-
-    def columns(words: Sequence[str], rng: Random) -> Columns:
-        def gap(cell: object) -> object:
-            return None if rng.random() < 0.15 else cell
-
-        return {
-            "title": [gap(f"{word} number {rng.randrange(10_000)}") for word in words],
-            "brand": [gap(f"b-{word[0]}-{rng.randrange(3)}") for word in words],
-            "price": [gap(rng.uniform(1, 3) * (1 + WORDS.index(word))) for word in words],
-            "photo": [gap(_png(COLOURS[word])) for word in words],
-        }
-
-    fields = 'text = ["title"]\ncategorical = ["brand"]\nnumerical = ["price"]\nimage = "photo"'
-    return write(directory, fields, columns)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +31,7 @@ def catalogue_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle_directory(catalogue_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("bundles") / "everything"
-    train(open_catalogue(catalogue_directory), directory=directory, options=QUICK, progress=quiet)
+    train(open_catalogue(catalogue_directory), directory=directory, options=QUICKEST, progress=silent)
     return directory
 
 
@@ -143,7 +117,7 @@ def test_the_ensemble_has_learned_what_the_titles_say(
 
 
 def test_the_same_seed_gives_the_same_probabilities(catalogue_directory: Path, bundle: Bundle, tmp_path: Path) -> None:
-    train(open_catalogue(catalogue_directory), directory=tmp_path / "again", options=QUICK, progress=quiet)
+    train(open_catalogue(catalogue_directory), directory=tmp_path / "again", options=QUICKEST, progress=silent)
 
     again = read_bundle(tmp_path / "again")
 
@@ -152,9 +126,9 @@ def test_the_same_seed_gives_the_same_probabilities(catalogue_directory: Path, b
 
 
 def test_another_seed_gives_other_probabilities(catalogue_directory: Path, bundle: Bundle, tmp_path: Path) -> None:
-    options = dataclasses.replace(QUICK, seed=1)
+    options = dataclasses.replace(QUICKEST, seed=1)
 
-    train(open_catalogue(catalogue_directory), directory=tmp_path / "other", options=options, progress=quiet)
+    train(open_catalogue(catalogue_directory), directory=tmp_path / "other", options=options, progress=silent)
 
     other = read_bundle(tmp_path / "other").golden_outputs["probabilities"]
     assert np.abs(other - bundle.golden_outputs["probabilities"]).max() > 1e-4
@@ -166,7 +140,7 @@ def test_the_test_part_is_never_read(catalogue_directory: Path, tmp_path: Path) 
     for name in ("test.parquet", "test.labels.parquet", "stream.parquet", "stream.labels.parquet"):
         (directory / name).unlink()
 
-    manifest = train(catalogue, directory=tmp_path / "bundle", options=QUICK, progress=quiet)
+    manifest = train(catalogue, directory=tmp_path / "bundle", options=QUICKEST, progress=silent)
 
     assert manifest.reference.n_products == 120
 
@@ -180,7 +154,7 @@ def test_an_interrupt_leaves_no_directory(catalogue_directory: Path, tmp_path: P
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICK, progress=interrupt)
+        train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICKEST, progress=interrupt)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -189,16 +163,16 @@ def test_a_directory_that_is_there_is_not_written_into(catalogue_directory: Path
     (tmp_path / "bundle").mkdir()
 
     with pytest.raises(BundleRefused, match="bundle is there already"):
-        train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICK, progress=quiet)
+        train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICKEST, progress=silent)
 
     assert list((tmp_path / "bundle").iterdir()) == []
 
 
 def test_labels_that_are_not_there_are_missed_by_name(catalogue_directory: Path, tmp_path: Path) -> None:
-    options = dataclasses.replace(QUICK, labels="truth")
+    options = dataclasses.replace(QUICKEST, labels="truth")
 
     with pytest.raises(CatalogueError, match="the train part has no truth table"):
-        train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=options, progress=quiet)
+        train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=options, progress=silent)
 
 
 def test_progress_of_every_stage_ends_at_its_total(catalogue_directory: Path, tmp_path: Path) -> None:
@@ -208,7 +182,7 @@ def test_progress_of_every_stage_ends_at_its_total(catalogue_directory: Path, tm
         assert done > last.get(stage, (0, 0))[0]
         last[stage] = (done, total)
 
-    train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICK, progress=record)
+    train(open_catalogue(catalogue_directory), directory=tmp_path / "bundle", options=QUICKEST, progress=record)
 
     assert len(last) >= 4
     assert all(done == total for done, total in last.values())
@@ -219,7 +193,7 @@ def test_a_catalogue_of_any_shape_can_be_trained_on(tmp_path: Path, shape: str) 
     make: Callable[[Path], Path] = SHAPES[shape]
     catalogue = open_catalogue(make(tmp_path / shape))
 
-    train(catalogue, directory=tmp_path / "bundle", options=QUICK, progress=quiet)
+    train(catalogue, directory=tmp_path / "bundle", options=QUICKEST, progress=silent)
 
     bundle = read_bundle(tmp_path / "bundle")
     encoded = encode_products(catalogue.read("test").products, Encoder(bundle.encoding))

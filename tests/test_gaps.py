@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from service.contracts import MODALITIES
-from tests.test_fit import QUICK, everything, quiet
+from tests.catalogues import everything
+from tests.trainings import QUICKEST, silent
 from training.calibrate import fit_calibration
 from training.catalogues.catalogue import open_catalogue
 from training.export import EnsembleModule, run_module
@@ -69,7 +70,7 @@ def test_gaps_are_made_only_where_something_else_is_left() -> None:
 @pytest.mark.parametrize("gap", [(), ("text",), ("categorical",), ("text", "image")])
 def test_the_graph_answers_with_a_gap_as_the_calibration_does(tmp_path: Path, gap: tuple[str, ...]) -> None:
     catalogue = open_catalogue(everything(tmp_path / "shop"))
-    fitted = fit_ensemble(catalogue, options=QUICK, clock=Clock(), progress=quiet)
+    fitted = fit_ensemble(catalogue, options=QUICKEST, clock=Clock(), progress=silent)
     cards = member_cards(fitted.data, fitted.committee, fitted.calibration)
     apart = fitted.committee.quick.modules(fitted.data.encoding)
     module = EnsembleModule(apart, fitted.committee.network, cards, fitted.calibration).eval()

@@ -15,86 +15,11 @@ from hypothesis import strategies as st
 from service.errors import SettingsError
 from service.image_fetch import HTTPS, Fetch, ImageFetcher, is_public
 from tests.image_host import NAME, Certificate, ImageHost, canary, fetch_all, image_host, make_certificate, trusting
+from tests.url_spellings import LOOPBACK_ANSWERS, SPELLINGS
 
 PICTURE = b"\xff\xd8\xff" + bytes(2000)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n"
 
-# Ways to write the canary's address in a URL; PORT is the canary's.
-SPELLINGS = (
-    "https://127.0.0.1:PORT/",
-    "https://localhost:PORT/",
-    "https://LOCALHOST:PORT/",
-    "https://localhost.:PORT/",
-    "https://127.1:PORT/",
-    "https://127.0.1:PORT/",
-    "https://2130706433:PORT/",
-    "https://0x7f000001:PORT/",
-    "https://0x7f.0x0.0x0.0x1:PORT/",
-    "https://0177.0.0.1:PORT/",
-    "https://017700000001:PORT/",
-    "https://127.000.000.001:PORT/",
-    "https://0:PORT/",
-    "https://0.0.0.0:PORT/",
-    "https://[::1]:PORT/",
-    "https://[::]:PORT/",
-    "https://[::ffff:127.0.0.1]:PORT/",
-    "https://[::ffff:7f00:1]:PORT/",
-    "https://[0:0:0:0:0:0:0:1]:PORT/",
-    "https://[::1%25lo]:PORT/",
-    "https://[64:ff9b::7f00:1]:PORT/",
-    "https://①②⑦.⓪.⓪.①:PORT/",
-    "https://127。0。0。1:PORT/",
-    "https://loc%61lhost:PORT/",
-    "https://%31%32%37.0.0.1:PORT/",
-    "https://cdn.shop.example@127.0.0.1:PORT/",
-    "https://cdn.shop.example:443@127.0.0.1:PORT/",
-    "https://127.0.0.1:PORT@cdn.shop.example.:PORT/",
-    "https://127.0.0.1:PORT#@cdn.shop.example/",
-    "https://127.0.0.1:PORT?@cdn.shop.example/",
-    "https://127.0.0.1:PORT\\@cdn.shop.example/",
-    "https:\\\\127.0.0.1:PORT/",
-    "https:/127.0.0.1:PORT/",
-    "https:127.0.0.1:PORT/",
-    "//127.0.0.1:PORT/",
-    "http://127.0.0.1:PORT/",
-    "http://cdn.shop.example:PORT/",
-    "HTTP://cdn.shop.example:PORT/",
-    "ftp://cdn.shop.example:PORT/",
-    "gopher://127.0.0.1:PORT/_GET",
-    "file:///etc/hostname",
-    "data:image/png;base64,AAAA",
-    " https://127.0.0.1:PORT/",
-    "https://127.0.0.1:PORT/\r\nHost: cdn.shop.example",
-    "https://cdn.shop.example:PORT/\r\nX: y",
-    "https://cdn.shop.example:PORT/\x00",
-    "https://cdn.shop.example\t:PORT/",
-    "https://127.0.0.1.cdn.other.example:PORT/",
-    "https://cdn.shop.example.127.0.0.1:PORT/",
-    "https://cdn.shop.examplelocalhost:PORT/",
-    "https://shop.example:PORT/",
-    "https://-.shop.example:PORT/",
-    "https://" + "a" * 64 + ".shop.example:PORT/",
-    "https://cdn.shop.example:22/",
-    "https://cdn.shop.example:0/",
-    "https://cdn.shop.example:99999/",
-    "https://:PORT/",
-    "https://",
-    "",
-)
-# What an allowed name may resolve to; each one reaches a listener on loopback if it is connected to, or nothing at all.
-LOOPBACK_ANSWERS: tuple[tuple[str, ...], ...] = (
-    ("127.0.0.1",),
-    ("127.8.8.8",),
-    ("0.0.0.0",),
-    ("::1",),
-    ("::",),
-    ("::ffff:127.0.0.1",),
-    ("::ffff:0.0.0.0",),
-    ("::1%1",),
-    ("93.184.215.14", "127.0.0.1"),  # one good address does not excuse the other
-    ("127.0.0.1", "93.184.215.14"),
-    (),
-)
 NOT_PUBLIC = [
     "10.0.0.1",
     "172.16.0.1",

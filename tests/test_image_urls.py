@@ -19,8 +19,8 @@ from service.contracts import FieldSpec
 from service.image_fetch import OUTCOMES, ImageFetcher
 from service.image_urls import SUFFIX, WHY, ImageUrls
 from tests.image_host import NAME, Certificate, image_host, make_certificate, trusting
+from tests.posting import picture, post, results
 from tests.served import Backend, serving
-from tests.test_classify_api import picture, post, results
 from tests.tiny_bundle import EXAMPLE, FIELDS
 
 FOUND = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"

@@ -19,7 +19,7 @@ from rich.console import Console
 from service.bundles.bundle_store import BundleStore
 from service.errors import CatalogueError
 from tests.catalogues import write
-from tests.test_retrain import OPTIONS, QUICK, silent, titles
+from tests.trainings import OPTIONS, QUICK, silent, titles
 from training.catalogues.catalogue import open_catalogue
 from training.console import loop_line, loop_table
 from training.fit import train

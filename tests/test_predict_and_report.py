@@ -15,6 +15,7 @@ from service.ensemble import Ensemble
 from service.errors import CatalogueError
 from service.features.encoder import Encoder, collate
 from tests.tiny_bundle import CLASSES
+from tests.trainings import silent
 from training.catalogues.catalogue import open_catalogue
 from training.predict import encode, evaluate_bundle, predict
 from training.report import write_report
@@ -34,10 +35,6 @@ products = "products.jsonl"
 truth = "truth.jsonl"
 """
 TITLES = ("black dress", "leather boots", "red shirt", "cotton sale", "unknown thing")
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """Report progress to nobody."""
 
 
 def write_catalogue(directory: Path, n_products: int = 70) -> Path:

@@ -17,8 +17,8 @@ from service.bundles.bundle import read_bundle
 from service.ensemble import Ensemble
 from service.errors import CatalogueError
 from service.features.encoder import Encoder, collate
-from tests.catalogues import _png
-from tests.test_fit import QUICK, everything, quiet
+from tests.catalogues import everything, png
+from tests.trainings import QUICKEST, silent
 from training.catalogues.catalogue import open_catalogue
 from training.encode import encode_products
 from training.feature_store import FeatureStore, content_key
@@ -171,7 +171,7 @@ def no_progress(_done: int, _total: int) -> None:
     return
 
 
-PICTURES: Sequence[bytes | None] = [_png("navy"), None, _png("gold"), b"no picture", _png("navy")]
+PICTURES: Sequence[bytes | None] = [png("navy"), None, png("gold"), b"no picture", png("navy")]
 
 
 def test_features_are_computed_once_and_read_back_afterwards(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_bundle_trained_on_features_gives_the_same_from_pictures(tmp_path: Pat
     catalogue = open_catalogue(everything(tmp_path / "catalogue"))
     encoder, _ = encoder_in(tmp_path / "cache")
 
-    train(catalogue, directory=tmp_path / "bundle", options=QUICK, images=encoder, progress=quiet)
+    train(catalogue, directory=tmp_path / "bundle", options=QUICKEST, images=encoder, progress=silent)
 
     bundle = read_bundle(tmp_path / "bundle")
     products = encode_products(catalogue.read("test").products, Encoder(bundle.encoding))

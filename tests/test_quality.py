@@ -19,7 +19,7 @@ from service.pages.quality import quality_page
 from service.quality.cohort_records import new_cohort
 from service.quality.quality_course import QualityCourse, quality_course
 from tests.served import serving
-from tests.test_cli import Shell
+from tests.shell import Shell
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLASSES = tuple(str(index) for index in range(3))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from service.acquisition.scores import N_QUESTIONS
+from tests.trainings import silent
 from training.replay.heads import PENALTY, Committee, Lessons, trained
 from training.replay.questioner import Questioner, View
 from training.replay.replay_pool import Pool
@@ -27,10 +28,6 @@ from training.replay.strategies import RANDOM_PRODUCTS, SHIPPED, STRATEGIES, Str
 N_TRAIN, N_STREAM, N_TEST, N_CLASSES = 300, 400, 300, 6
 VIEWS = (8, 4)
 PLAN = Plan(n_rounds=3, n_answers=100, n_products=20)
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Nobody looks at the progress of a test."""
 
 
 def shelf_at(directory: Path, pool: Pool) -> Shelf:

@@ -11,15 +11,12 @@ import pytest
 
 from service.errors import CatalogueError
 from tests import catalogues
+from tests.trainings import silent
 from training.catalogues.catalogue import open_catalogue
 from training.catalogues.tables import column_names, read_batches, write_table
 from training.replay.replay_pool import Pool, read_pool
 from training.replay.runs import Plan, begin, run
 from training.replay.strategies import SHIPPED
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Nobody looks at the progress of a test."""
 
 
 def pool_of(directory: Path) -> Pool:

@@ -7,12 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
-from random import Random
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,16 +18,13 @@ from hypothesis import strategies as st
 
 from service.bundles.bundle import read_bundle
 from service.bundles.bundle_store import BundleStore
-from service.contracts import FieldSpec
 from service.errors import NoBundle
-from service.label_queue.rows import NewCohort, NewQuestion, NewTask, Submission, TaskLabels
 from service.label_queue.store import LabelQueue, open_store
 from service.quality.cohort_records import POOL
-from tests.catalogues import WORDS, Columns, write
+from tests.catalogues import WORDS
+from tests.trainings import COLD, FIELDS, NOON, OPTIONS, QUICK, answered, mislabelled, silent
 from training.catalogues.catalogue import Catalogue, open_catalogue
-from training.catalogues.tables import write_table
-from training.fit import TrainingOptions, train
-from training.joint import JointOptions
+from training.fit import train
 from training.predict import predict
 from training.retraining.gate import Policy
 from training.retraining.human_labels import HumanLabels, in_share, read_human_labels
@@ -41,35 +35,7 @@ from training.retraining.retrain import NothingNew, Retraining, RetrainOptions, 
 from training.retraining.retrain_report import write_retrain_report
 from training.retraining.training_state import STATE
 
-NOON = datetime(2027, 1, 1, 12, tzinfo=UTC)  # after any bundle that a test trains
-QUICK = TrainingOptions(n_folds=2, n_threads=1, joint=JointOptions(epochs=2, batch_size=16, min_steps=1))
-OPTIONS = RetrainOptions(judge_share=0.5, training=QUICK)
-COLD = replace(OPTIONS, warm=None)
-FIELDS = FieldSpec.model_validate({"id": "sku", "text": ["title"]})
 ROOT = Path(__file__).parent.parent
-
-Answer = Literal["yes", "no", "unsure"]
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Nobody looks at the progress of a test."""
-
-
-def titles(words: Sequence[str], rng: Random) -> Columns:
-    return {"title": [f"a {word} {rng.randrange(5)}" for word in words]}
-
-
-def mislabelled(directory: Path) -> Path:
-    """A catalogue whose merchants call every lamp a boot and every boot a lamp."""
-    write(directory, 'text = ["title"]', titles)
-    opened = open_catalogue(directory)
-    labels = opened.read("train").merchant_labels
-    assert labels is not None
-    claims = labels[:, [0, 2, 1, 3]]
-    ids = [product.product_id for product in opened.read("train").products]
-    columns = {name: claims[:, index].tolist() for index, name in enumerate(opened.taxonomy.classes)}
-    write_table(directory / "train.labels.parquet", {"sku": ids, **columns})
-    return directory
 
 
 @pytest.fixture(scope="module")
@@ -101,40 +67,6 @@ def queue(tmp_path: Path) -> Iterator[LabelQueue]:
 
 def url(directory: Path) -> str:
     return f"sqlite:///{directory / 'queue.sqlite3'}"
-
-
-def answered(
-    queue: LabelQueue,
-    *,
-    cohort: str = "one",
-    n_products: int = 120,
-    at: datetime = NOON,
-    tau: float | None = None,
-    unsure: Sequence[str] = (),
-    worker: str = "worker",
-) -> None:
-    """A cohort whose products are asked about every class, and answered with the truth."""
-    rng = Random(cohort)
-    words = [rng.choice(WORDS) for _ in range(n_products)]
-    tasks = [task(f"{cohort}-{row}", word, priority=float(n_products - row)) for row, word in enumerate(words)]
-    zeros = [0.0] * len(WORDS)
-    counters = {"classes": list(WORDS), "probability": zeros, "positive": zeros, "probability_of_positive": zeros}
-    new = NewCohort(cohort, "shop-1", worker, at, n_products, tau, counters, tuple(tasks))
-    queue.enqueue([new], now=at)
-    labels = tuple(
-        TaskLabels(one.fingerprint, {name: said(name, word, unsure) for name in WORDS})
-        for one, word in zip(tasks, words, strict=True)
-    )
-    queue.submit(Submission("ann", labels, known_classes=frozenset(WORDS)), now=at)
-
-
-def said(name: str, word: str, unsure: Sequence[str]) -> Answer:
-    return "unsure" if name in unsure else "yes" if name == word else "no"
-
-
-def task(product_id: str, word: str, *, priority: float) -> NewTask:
-    questions = tuple(NewQuestion(name, 0.5, True, "doubt", 0.25, 0.5) for name in WORDS)
-    return NewTask(product_id, product_id, {"sku": product_id, "title": f"a {word}"}, priority, 1.0, questions)
 
 
 def run(

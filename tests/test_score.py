@@ -29,6 +29,7 @@ from service.label_queue.reading import Filters
 from service.label_queue.store import open_store
 from tests.catalogues import without_images
 from tests.tiny_bundle import CLASSES
+from tests.trainings import silent
 from training.catalogues.catalogue import Catalogue, open_catalogue
 from training.catalogues.tables import BATCH_ROWS, write_table
 from training.predict import predict
@@ -38,10 +39,6 @@ from training.scoring.score_job import chunks, score_catalogue
 ROOT = Path(__file__).parent.parent
 N_PRODUCTS = 3 * BATCH_ROWS + 17
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Show no progress."""
 
 
 @dataclass(frozen=True)
