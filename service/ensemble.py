@@ -64,7 +64,6 @@ class Ensemble:
             If onnxruntime cannot load the graph from its bytes alone with its own operators, if inputs or outputs are
             not those we know, or if the golden batch does not give the expected outputs.
         """
-        self._manifest = bundle.manifest
         self._session = _open_session(bundle, device)
         self._inputs = _checked_inputs(self._session, bundle.manifest)
         self._reads = _modalities_read(bundle.manifest)

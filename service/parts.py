@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from service.acquisition.intake import AcquisitionRule, Intake, SealPolicy
+from service.acquisition.sampling import SALT_BYTES
 from service.bundles.bundle import Manifest
 from service.bundles.bundle_store import BundleStore
 from service.bundles.retrainings import RetrainingWatch
@@ -136,7 +137,7 @@ def _keeper(settings: Settings, writer: QueueWriter, metrics: Metrics) -> Cohort
         capacity=settings.cohort_tasks,
     )
     rule = AcquisitionRule(n_questions=settings.questions)
-    intake = Intake(new_salt=lambda: secrets.token_bytes(16), policy=policy, rule=rule)
+    intake = Intake(new_salt=lambda: secrets.token_bytes(SALT_BYTES), policy=policy, rule=rule)
     return CohortKeeper(intake, writer, worker=f"{socket.gethostname()}:{os.getpid()}", metrics=metrics.queue)
 
 

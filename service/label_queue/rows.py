@@ -186,8 +186,3 @@ class SampledTask:
     weight: float
     withdrawn: bool
     questions: tuple[SampledQuestion, ...]
-
-    @property
-    def completed(self) -> bool:
-        """No outcome is awaited: every question of this cohort is answered, or the task was withdrawn."""
-        return self.withdrawn or all(question.verdict is not None for question in self.questions)

@@ -95,7 +95,6 @@ def test_answered_questions_are_not_asked_again_but_count_for_the_new_cohort(que
 
     assert queue.lease(annotator="ben", n_tasks=5, now=SOON).tasks == ()
     [sampled] = queue.answered_questions("v2")
-    assert sampled.completed
     assert [(q.class_name, q.verdict) for q in sampled.questions] == [("black", "yes"), ("kids", "no")]
 
 
@@ -110,7 +109,7 @@ def test_questions_come_back_with_what_they_were_drawn_with(queue: LabelQueue) -
     [question] = sampled.questions
     assert (question.probability, question.positive) == (0.1 + 0.2, True)
     assert (question.weight, question.inclusion) == (1 / 3, 0.7)
-    assert (question.verdict, sampled.completed) == (None, False)
+    assert (question.verdict, sampled.withdrawn) == (None, False)
 
 
 def test_sampled_tasks_of_a_cohort_come_by_falling_priority(queue: LabelQueue) -> None:
@@ -120,12 +119,16 @@ def test_sampled_tasks_of_a_cohort_come_by_falling_priority(queue: LabelQueue) -
     assert [task.task_id for task in queue.answered_questions()] == ["b", "c", "a"]
 
 
-def test_unsure_and_withdrawn_are_outcomes_that_nobody_waits_for(queue: LabelQueue) -> None:
+def test_unsure_is_a_verdict_and_a_skipped_task_comes_back_as_withdrawn(queue: LabelQueue) -> None:
     queue.enqueue([make_cohort(make_task("a", priority=3.0), make_task("b", priority=2.0), make_task("c"))], now=NOON)
     queue.submit(answer("ann", "a", {"black": "unsure", "kids": "unsure"}), now=NOON)
     queue.submit(skip("ann", "b"), now=NOON)
 
-    assert {task.task_id: task.completed for task in queue.answered_questions()} == {"a": True, "b": True, "c": False}
+    outcomes = {
+        task.task_id: (task.withdrawn, [question.verdict for question in task.questions])
+        for task in queue.answered_questions()
+    }
+    assert outcomes == {"a": (False, ["unsure"] * 2), "b": (True, [None] * 2), "c": (False, [None] * 2)}
 
 
 def test_a_deleted_product_is_gone_and_its_open_tasks_are_withdrawn(queue: LabelQueue) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from service.acquisition.sampling import SALT_BYTES
 from service.bundles.bundle import read_manifest
 from service.label_queue.reading import Filters
 from training.catalogues.catalogue import open_catalogue
@@ -57,7 +58,7 @@ def fill_queue(
     with progress_bars() as progress:
         sealed = pool_cohort(
             model_store().load(bundle), opened := open_catalogue(catalogue), part=part,
-            options=PoolOptions(n_tasks, n_questions), salt=os.urandom(16), now=datetime.now(UTC),
+            options=PoolOptions(n_tasks, n_questions), salt=secrets.token_bytes(SALT_BYTES), now=datetime.now(UTC),
             n_processes=processes or n_cores(), progress=progress,
         )  # fmt: skip
     with label_queue() as queue:
