@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
-import io
 import json
 import re
-import struct
 import tempfile
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +22,10 @@ from typing import Any
 
 import httpx
 import psutil
-from PIL import Image
 from rich.console import Console
 
 from benchmarks.claims import Claim, conclude
+from benchmarks.image_bombs import bombs, noise, photo
 from benchmarks.servers import Server, serving, winnow_command
 from benchmarks.traffic import copied_home
 
@@ -37,7 +33,6 @@ MAX_GROWTH_BYTES = 100_000_000
 AT_ONCE = 16
 N_STALLED, N_GOOD = 50, 20
 N_HANG_UPS = 200
-SIDE_ACROSS, SIDE_DOWN = 5000, 4000  # the most pixels that are read
 JSON_TYPE = b"Content-Type: application/json\r\n"
 
 
@@ -94,7 +89,7 @@ def _target(server: Server) -> Target:
 
 
 def _memory(target: Target) -> Iterator[Claim]:
-    usual = [target.body(*[target.product(**{target.image: _photo(600, 600)})] * 4)] * AT_ONCE
+    usual = [target.body(*[target.product(**{target.image: photo(600, 600)})] * 4)] * AT_ONCE
     for _ in range(10):
         asyncio.run(_post_all(target, usual, chunked=False))
     progress = Console(stderr=True)
@@ -121,8 +116,8 @@ def _kinds(target: Target) -> Iterator[Kind]:
     yield Kind(
         "4 MB of base64 that is no image", lambda: [body(product(**{image: "A" * 4_000_000}))] * AT_ONCE, answered
     )
-    noise = _encoded(Image.effect_noise((1700, 1700), 90), "PNG")
-    yield Kind("a large image, good", lambda: [body(product(**{image: noise}))] * AT_ONCE, answered)
+    large = noise()
+    yield Kind("a large image, good", lambda: [body(product(**{image: large}))] * AT_ONCE, answered)
     yield Kind("100 MB, declared", lambda: [bytes(100_000_000)] * 2, torn)
     yield Kind("100 MB, undeclared", lambda: [bytes(100_000_000)] * 2, torn, chunked=True)
     yield Kind("10,000 products", lambda: [body(*[product()] * 10_000)] * 8, refused | {413})
@@ -136,7 +131,7 @@ def _kinds(target: Target) -> Iterator[Kind]:
         refused,
     )
     yield Kind("no UTF-8, lone surrogates, NUL", lambda: list(_misspelt(target)), refused)
-    for name, content in _bombs():
+    for name, content in bombs():
         one = body(product(**{image: content}))
         several = body(*[product(**{image: content, "product_id": str(number)}) for number in range(4)])
         bodies = [one] * AT_ONCE + ([several] * 4 if len(several) < 9_000_000 else [])
@@ -149,63 +144,6 @@ def _misspelt(target: Target) -> Iterator[bytes]:
         yield good.replace(b'"product_id": "', b'"product_id": "' + wrong, 1)
     yield good.decode().encode("utf-16")
     yield good.replace(b'"product_id": "', b'"product_id": "\\u0000', 1)
-
-
-def _bombs() -> Iterator[tuple[str, str]]:
-    """Images of few bytes and many pixels, in base64."""
-    size = (SIDE_ACROSS, SIDE_DOWN)
-    for mode in ("RGB", "RGBA", "P", "LA", "I;16", "1"):
-        yield f"PNG of 20 million pixels, {mode}", _encoded(Image.new(mode, size), "PNG")
-    palette = Image.new("P", size)
-    palette.info["transparency"] = 0
-    yield "PNG of 20 million pixels, transparent palette", _encoded(palette, "PNG", transparency=0)
-    yield "JPEG of 20 million pixels", _encoded(Image.new("RGB", size), "JPEG")
-    yield (
-        "progressive JPEG of 20 million pixels",
-        _encoded(Image.new("RGB", size), "JPEG", progressive=True, subsampling=0),
-    )
-    yield "CMYK JPEG of 20 million pixels", _encoded(Image.new("CMYK", size), "JPEG")
-    yield "WebP of 20 million pixels", _encoded(Image.new("RGB", size), "WEBP", method=0)
-    yield (
-        "WebP of 20 million pixels, lossless, RGBA",
-        _encoded(Image.new("RGBA", size), "WEBP", lossless=True, method=0),
-    )
-    yield "PNG, as large as is decoded, RGB", _encoded(Image.new("RGB", (3870, 3870)), "PNG")
-    yield "PNG, as large as is decoded, RGBA", _encoded(Image.new("RGBA", (3870, 3870)), "PNG")
-    yield (
-        "progressive JPEG, as large as is decoded",
-        _encoded(Image.new("RGB", (3160, 3160)), "JPEG", progressive=True, subsampling=0),
-    )
-    yield "WebP, as large as is decoded", _encoded(Image.new("RGBA", (1870, 1870)), "WEBP", lossless=True, method=0)
-    frames = [Image.new("RGB", (2000, 2000), (number, 0, 0)) for number in range(20)]
-    yield "WebP of 20 frames", _encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], method=0)
-    yield "PNG that says 40,000 by 40,000", base64.b64encode(_png_head(40_000, 40_000)).decode()
-    yield "PNG with 60 MB of text in 60 kB", base64.b64encode(_png_with_texts()).decode()
-
-
-def _png_head(across: int, down: int) -> bytes:
-    head = _chunk(b"IHDR", struct.pack(">IIBBBBB", across, down, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + _chunk(b"IDAT", zlib.compress(bytes(1000))) + _chunk(b"IEND", b"")
-
-
-def _png_with_texts() -> bytes:
-    head = _chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))
-    texts = b"".join(_chunk(b"zTXt", b"k%d\0\0" % number + zlib.compress(bytes(1_000_000))) for number in range(60))
-    return b"\x89PNG\r\n\x1a\n" + head + texts + _chunk(b"IDAT", zlib.compress(bytes(72))) + _chunk(b"IEND", b"")
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-def _photo(across: int, down: int) -> str:
-    return _encoded(Image.effect_noise((across, down), 40).convert("RGB"), "JPEG")
-
-
-def _encoded(image: Image.Image, file_format: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 async def _post_all(target: Target, bodies: Sequence[bytes], *, chunked: bool) -> Counter[int]:

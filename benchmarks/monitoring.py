@@ -9,16 +9,12 @@ Needs Debian's packages prometheus and prometheus-alertmanager. Takes four minut
 from __future__ import annotations
 
 import argparse
-import http.server
 import json
 import re
 import shutil
 import tempfile
-import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from math import isnan
 from pathlib import Path
@@ -29,19 +25,17 @@ import httpx
 from benchmarks.annotating import SimulatedAnnotator
 from benchmarks.backend import Backend
 from benchmarks.claims import Claim, conclude
+from benchmarks.monitors import RULES, running_alertmanager, running_exporter, running_prometheus
 from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
 from benchmarks.traffic import Posted, stand_in, stream
 from service.bundles.bundle import GRAPH
 from service.bundles.bundle_store import BundleStore
 from service.bundles.history import append
 from service.bundles.retrainings import RETRAININGS, Gain, Result
-from service.launch import free_port
 from training.catalogues.catalogue import Catalogue, open_catalogue
 
-RULES = ROOT / "k8s" / "base" / "rules.yaml"
 DASHBOARD = ROOT / "k8s" / "base" / "dashboard.json"
 ALERT = "WinnowSwapFailing"
-SCRAPE_SECONDS = 2
 PATIENCE_SECONDS = 240.0
 MAX_SERIES = 2_000
 N_WORKERS = 2
@@ -55,9 +49,6 @@ SETTINGS = {
     "WINNOW_IMAGE_HOSTS": "cdn.shop.example",
 }
 VARIABLES = {"$job": "winnow", "$class": ".*", "$__rate_interval": "30s", "$__range": "10m"}
-KUBERNETES = """kube_cronjob_status_last_successful_time{{cronjob="winnow-retrain"}} {now}
-kube_job_status_failed{{job_name="winnow-retrain-1"}} 0
-"""
 
 
 def main() -> int:
@@ -74,9 +65,9 @@ def main() -> int:
             serving(
                 "winnow", winnow_command(), ready="/readyz", environment=environment, log=directory / "log"
             ) as server,
-            _exporter() as kubernetes,
-            _alertmanager(directory) as alertmanager,
-            _prometheus(directory, [server.port, kubernetes], alertmanager.port) as prometheus,
+            running_exporter() as kubernetes,
+            running_alertmanager(directory) as alertmanager,
+            running_prometheus(directory, [server.port, kubernetes], alertmanager.port) as prometheus,
         ):
             claims = _watch(Watched(server, prometheus, alertmanager), BundleStore(home), stream(catalogue, N_RECORDS))
     return conclude("A real Prometheus on two workers", claims)
@@ -247,65 +238,6 @@ def _copied(directory: Path, arguments: argparse.Namespace) -> tuple[Path, Catal
         return stand_in(directory, n_products=N_RECORDS)
     shutil.copytree(bentoml_home() / "models", directory / "home" / "models")
     return directory / "home", open_catalogue(arguments.catalogue)
-
-
-@contextmanager
-def _prometheus(directory: Path, ports: list[int], alertmanager: int) -> Iterator[Server]:
-    (directory / "rules.yaml").write_text(
-        textwrap.dedent(RULES.read_text().split("\nspec:\n")[1])
-    )  # as the operator does
-    names = ("winnow", "kubernetes")
-    jobs = [
-        {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
-        for name, port in zip(names, ports, strict=True)
-    ]
-    timing = {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": f"{SCRAPE_SECONDS}s"}
-    alerting = {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]}
-    config = {"global": timing, "rule_files": ["rules.yaml"], "scrape_configs": jobs, "alerting": alerting}
-    (directory / "prometheus.yaml").write_text(json.dumps(config))
-    command = ["prometheus", f"--config.file={directory / 'prometheus.yaml'}", "--web.listen-address=127.0.0.1:{port}"]
-    command += [f"--storage.tsdb.path={directory / 'series'}"]
-    with serving("prometheus", command, ready="/-/ready", environment={}) as server:
-        yield server
-
-
-@contextmanager
-def _alertmanager(directory: Path) -> Iterator[Server]:
-    config = {"route": {"receiver": "nobody", "group_wait": "1s"}, "receivers": [{"name": "nobody"}]}
-    (directory / "alertmanager.yaml").write_text(json.dumps(config))
-    command = [
-        "prometheus-alertmanager",
-        f"--config.file={directory / 'alertmanager.yaml'}",
-        "--cluster.listen-address=",
-    ]
-    command += ["--web.listen-address=127.0.0.1:{port}", f"--storage.path={directory / 'alerts'}"]
-    with serving("alertmanager", command, ready="/-/ready", environment={}) as server:
-        yield server
-
-
-@contextmanager
-def _exporter() -> Iterator[int]:
-    """Says what kube-state-metrics would say of a healthy retraining job; its port."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = KUBERNETES.format(now=time.time()).encode()
-            self.send_response(200)
-            self.send_header("content-type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
 
 
 def _until(happened: Callable[[], bool]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,59 +11,11 @@ from hypothesis import strategies as st
 
 from service.api.bodies import LISTENED_BODIES, BodyReader, TimeLimit
 from service.api.guards import REASON_OF, REASONS, Admission, Guards
-from service.api.page_headers import PageHeaders, content_security_policy
 from service.errors import TurnedAway
 from tests.asgi import Exchange, answer_ok, body, scope
+from tests.guarded import Harness, settle
 
 BRIEF = 0.01  # seconds: how long a test that is about a deadline waits for it
-
-
-class Harness:
-    """Guards around an application whose answers the test releases."""
-
-    def __init__(
-        self,
-        *,
-        n_running: int = 2,
-        n_waiting: int = 2,
-        wait_seconds: float = 60.0,
-        read_seconds: float = 60.0,
-        max_body_bytes: int = 100,
-        max_total_bytes: int = 1000,
-    ) -> None:
-        self.released = asyncio.Event()
-        self.bodies = BodyReader(
-            max_body_bytes=max_body_bytes, max_total_bytes=max_total_bytes, read_seconds=read_seconds
-        )
-        self.admission = Admission(n_running=n_running, n_waiting=n_waiting, wait_seconds=wait_seconds)
-        self.reasons: list[str] = []
-        self.guards = Guards(
-            self._app,
-            bodies=self.bodies,
-            admission=self.admission,
-            needs_slot=lambda method, path: path == "/classify",
-            on_refusal=self.reasons.append,
-        )
-
-    async def _app(self, request: Any, receive: Any, send: Any) -> None:
-        if request["path"] == "/classify":
-            await self.released.wait()
-        await answer_ok(request, receive, send)
-
-    async def post(self, messages: list[Any], *, path: str = "/classify", **headers: str) -> Exchange:
-        exchange = Exchange(messages)
-        request = scope("POST", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-        await self.guards(request, exchange.receive, exchange.send)
-        return exchange
-
-    def start(self, n_requests: int) -> list[asyncio.Task[Exchange]]:
-        return [asyncio.create_task(self.post(body([b"{}"]))) for _ in range(n_requests)]
-
-
-async def settle() -> None:
-    """Let every task run until it waits for something that is not there."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 def test_a_body_in_pieces_reaches_the_application_whole() -> None:
@@ -345,42 +296,3 @@ def test_four_times_the_load_gets_as_many_answers_as_capacity() -> None:
 def test_every_refusal_has_a_reason_of_its_own() -> None:
     assert set(REASONS) == {*REASON_OF.values(), "hung_up"}
     assert all(issubclass(kind, TurnedAway) and kind.status >= 400 for kind in REASON_OF)
-
-
-def test_pages_get_a_policy_that_lets_nothing_foreign_in() -> None:
-    exchange = Exchange([{"type": "http.request", "body": b""}])
-
-    asyncio.run(PageHeaders(answer_ok, image_hosts=["cdn.shop.example"])(scope(), exchange.receive, exchange.send))
-
-    policy = dict(part.split(" ", 1) for part in exchange.headers["content-security-policy"].split("; "))
-    assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
-    assert policy["img-src"] == "'self' data: https://cdn.shop.example"
-    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
-    assert exchange.headers["x-content-type-options"] == "nosniff"
-    assert exchange.headers["referrer-policy"] == "no-referrer"
-
-
-def test_a_header_that_the_application_set_is_kept() -> None:
-    async def own(_: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"Referrer-Policy", b"origin")]})
-        await send({"type": "http.response.body", "body": b""})
-
-    exchange = Exchange()
-
-    asyncio.run(PageHeaders(own)(scope(), exchange.receive, exchange.send))
-
-    assert exchange.headers["Referrer-Policy"] == "origin"
-    assert "referrer-policy" not in exchange.headers
-
-
-def test_no_policy_allows_inline_or_evaluated_code() -> None:
-    assert "unsafe" not in content_security_policy(["a.example"])
-
-
-def test_the_policy_is_written_in_one_place() -> None:
-    service = Path(__file__).parent.parent / "service"
-
-    naming = [path.name for path in service.rglob("*.py") if "content-security-policy" in path.read_text().lower()]
-
-    assert naming == ["page_headers.py"]
