@@ -31,7 +31,8 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.traffic import N_RECORDS, TrafficWatch
 
 MAX_KEPT_CHARACTERS = 1_000_000  # of an image in base64: a cohort keeps a hundred products in memory until it is sealed
-N_RUNS = 4  # of the graph, in what is answered together: sorted by length, its products have an eighth less padding
+N_RUNS = 8  # of the graph, in what is answered together: sorted by length, its products have an eighth less padding
+N_PLAIN = 2  # times as many products a run where none has a picture: the graph takes a tenth less of each
 MANY_PRODUCTS = 8  # from here on, encoding them together costs less than one by one
 N_DECODED = 64  # products whose images are decoded together, at most
 QUIET_TURNS = 2  # a request that has arrived begins its work in the turn after next
@@ -171,7 +172,9 @@ class Served:
             predict = partial(self._ensemble.predict, inputs)
         else:
             batch = self._batch_encoder.encode(records, images)
-            predict = partial(self._ensemble.predict_by_length, batch, self._batch_size)
+            has_pictures = any(image is not None for image in images)
+            n_at_once = self._batch_size if has_pictures else N_PLAIN * self._batch_size
+            predict = partial(self._ensemble.predict_by_length, batch, n_at_once)
         self._metrics.batch_stage("encode", perf_counter() - started)
         return await asyncio.get_running_loop().run_in_executor(self._inference, self._infer, predict)
 

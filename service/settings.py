@@ -22,7 +22,10 @@ class Settings(Frozen):
     workers: int = Field(default=1, ge=1, le=256, description="worker processes; one a core is best")
     max_products: int = Field(default=256, ge=1, le=4096, description="products accepted in one request")
     max_body_bytes: int = Field(default=10_000_000, ge=1024, description="size of a request body that is read at most")
-    batch_size: int = Field(default=64, ge=1, le=1024, description="products that run through the graph at once")
+    batch_size: int = Field(
+        default=64, ge=1, le=1024,
+        description="products that run through the graph at once; twice as many where none has an image",
+    )  # fmt: skip
     device: Literal["cpu", "cuda"] = Field(
         default="cpu", description="where the graph runs: `cpu`, or `cuda` with `onnxruntime-gpu` installed instead"
     )
