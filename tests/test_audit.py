@@ -76,7 +76,7 @@ def test_the_list_is_ordered_and_tells_the_truth_beside_each_label(found: Audit)
     table = found.table(30)
 
     assert len(table["product_id"]) == 30
-    assert table["confidence"] == sorted(table["confidence"])
+    assert table["trust"] == sorted(table["trust"])
     row = table["product_id"].index(table["product_id"][0])
     number = found.ids.index(table["product_id"][row])
     column = found.classes.index(table["class"][row])

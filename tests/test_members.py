@@ -21,7 +21,7 @@ from training.members.linear import linear_logits
 from training.members.linear_design import design
 from training.members.linear_fit import fit_linear
 from training.members.trees import FittedTrees, fit_trees, tree_features
-from training.noise import label_confidence
+from training.noise import label_trust
 from training.weights import class_weights, priors, trainable_classes
 
 FIELDS = FieldSpec.model_validate(
@@ -228,24 +228,24 @@ def test_every_member_hears_its_own_loss(encoding: Encoding, encoded: list[Encod
 
 @given(st.integers(0, 9_999))
 @settings(max_examples=25, deadline=None)
-def test_confidence_is_a_weight_that_grows_with_agreement(seed: int) -> None:
+def test_trust_is_a_weight_that_grows_with_agreement(seed: int) -> None:
     rng = np.random.default_rng(seed)
     targets = rng.integers(-1, 2, (20, 3)).astype(np.int8)
     believed = rng.random((20, 3))
 
-    weights = label_confidence(targets, believed)
+    weights = label_trust(targets, believed)
 
     assert (weights[targets < 0] == 0).all()
     assert ((weights[targets >= 0] > 0) & (weights[targets >= 0] <= 1)).all()
     surer = np.clip(np.where(targets == 1, believed + 0.1, believed - 0.1), 0, 1)
-    assert (label_confidence(targets, surer) >= weights).all()
+    assert (label_trust(targets, surer) >= weights).all()
 
 
 def test_a_yes_of_a_rare_class_is_not_doubted_for_being_rare() -> None:
     targets = np.zeros((1000, 1), dtype=np.int8)
     targets[:10] = 1
 
-    weights = label_confidence(targets, np.full((1000, 1), 10.5 / 1001))  # models that know the prior and no more
+    weights = label_trust(targets, np.full((1000, 1), 10.5 / 1001))  # models that know the prior and no more
 
     np.testing.assert_allclose(weights[:10], 0.5, rtol=1e-6)
     np.testing.assert_allclose(weights[10:], 0.99, atol=1e-3)

@@ -325,5 +325,5 @@ def test_answers_stand_over_merchant_labels_with_the_weight_they_are_given(
     assert said.sum() == 6
     assert lessons.human[said].mean() == pytest.approx(weight, rel=1e-4)
     assert lessons.in_calibration[said].mean() == pytest.approx(16.0, rel=1e-4)
-    confidence = np.full((7, 3), 0.3, dtype=np.float32)
-    assert np.array_equal(lessons.loss_weights(confidence)[~said], confidence[~said])
+    trust = np.full((7, 3), 0.3, dtype=np.float32)
+    assert np.array_equal(lessons.loss_weights(trust)[~said], trust[~said])

@@ -34,7 +34,7 @@ from training.catalogues.catalogue import Catalogue, open_catalogue
 from training.catalogues.tables import BATCH_ROWS, write_table
 from training.predict import predict
 from training.scoring.pool import PoolOptions, enqueue_pool, pool_cohort
-from training.scoring.score_job import chunks, score_catalogue
+from training.scoring.score_run import chunks, score_catalogue
 
 ROOT = Path(__file__).parent.parent
 N_PRODUCTS = 3 * BATCH_ROWS + 17
@@ -151,7 +151,7 @@ def appearing(path: Path, process: subprocess.Popen[bytes]) -> Iterator[None]:
 def test_what_another_run_left_is_not_mixed_in(shop: Shop, tmp_path: Path) -> None:
     parts = tmp_path / "scores.jsonl.parts"
     parts.mkdir()
-    (parts / "job.json").write_text(json.dumps({"bundle": "another"}))
+    (parts / "origin.json").write_text(json.dumps({"bundle": "another"}))
 
     with pytest.raises(CatalogueError, match=r"holds scores of another bundle or table; remove it to begin anew"):
         shop.score(tmp_path / "scores.jsonl")

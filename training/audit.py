@@ -1,6 +1,6 @@
 """Finds the merchant labels that are most likely wrong, by models that were trained without the product.
 
-How a label becomes a weight in training is left to `training.noise`; here the same confidence orders what to look at.
+How a label becomes a weight in training is left to `training.noise`; here the same trust says what to look at first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.catalogues.catalogue import Catalogue, Labels
 from training.catalogues.merchants import merchants_of
 from training.fit import prepare_part
 from training.held_out import believed, merchant_folds
-from training.noise import label_confidence
+from training.noise import label_trust
 from training.platt import fit_platt, logit
 from training.weights import mask
 
@@ -53,7 +53,7 @@ class Audit:
     merchants : per product
     labels, truth : (n_products, n_classes)
     probabilities : (n_products, n_classes), out of fold
-    confidence : (n_products, n_classes), in the label, in [0.02, 1]; 0 where there is none
+    trust : (n_products, n_classes), in the label, in [0.02, 1]; 0 where there is none
     """
 
     catalogue: str
@@ -63,11 +63,11 @@ class Audit:
     labels: Labels
     truth: Labels | None
     probabilities: NDArray[np.float64]
-    confidence: NDArray[np.float32]
+    trust: NDArray[np.float32]
 
     def ranked(self, limit: int) -> list[tuple[int, int]]:
         """Product and class numbers of the labels least trusted, the least first."""
-        order = np.argsort(np.where(self.labels >= 0, self.confidence, np.inf), axis=None, kind="stable")
+        order = np.argsort(np.where(self.labels >= 0, self.trust, np.inf), axis=None, kind="stable")
         n_labels = int((self.labels >= 0).sum())
         rows, columns = np.unravel_index(order[: min(limit, n_labels)], self.labels.shape)
         return list(zip(rows.tolist(), columns.tolist(), strict=True))
@@ -81,7 +81,7 @@ class Audit:
             "class": [self.classes[column] for _, column in places],
             "label": [int(self.labels[place]) for place in places],
             "probability": [round(float(self.probabilities[place]), 5) for place in places],
-            "confidence": [round(float(self.confidence[place]), 5) for place in places],
+            "trust": [round(float(self.trust[place]), 5) for place in places],
         }
         if self.truth is not None:
             known = [int(self.truth[place]) for place in places]
@@ -131,7 +131,7 @@ class Audit:
         }  # fmt: skip
 
     def _suspect(self) -> NDArray[np.bool_]:
-        return (self.labels >= 0) & (self.confidence < SUSPECT)
+        return (self.labels >= 0) & (self.trust < SUSPECT)
 
 
 def audit(catalogue: Catalogue, *, n_folds: int, seed: int, progress: Progress) -> Audit:
@@ -163,13 +163,13 @@ def audit(catalogue: Catalogue, *, n_folds: int, seed: int, progress: Progress) 
         labels=labels,
         truth=part.truth,
         probabilities=probabilities,
-        confidence=label_confidence(labels, probabilities),
+        trust=label_trust(labels, probabilities),
     )
 
 
 def _claims(found: Audit, merchant: str, rows: NDArray[np.int64], column: int) -> Claims:
-    labels, confidence = found.labels[rows, column], found.confidence[rows, column]
-    suspect = (labels >= 0) & (confidence < SUSPECT)
+    labels, trust = found.labels[rows, column], found.trust[rows, column]
+    suspect = (labels >= 0) & (trust < SUSPECT)
     return Claims(
         merchant=merchant,
         class_name=found.classes[column],

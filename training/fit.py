@@ -31,7 +31,7 @@ from training.fitted import Clock, Fitted, write_fitted
 from training.gaps import gap_factors
 from training.held_out import Report, believed, cross_fit, make_folds, merchant_folds
 from training.joint import JointOptions
-from training.noise import label_confidence
+from training.noise import label_trust
 from training.pretrained import ImageEncoder
 from training.retraining.human_labels import HumanLabels
 from training.retraining.lessons import HumanWeights, Lessons, with_people, without_people
@@ -113,9 +113,9 @@ def fit_ensemble(
     with clock.stage("encode"):
         data = prepare_part(catalogue, lessons.products, images=images, report=partial(progress, "encode products"))
     folds = make_folds(lessons.products, n_folds=options.n_folds, seed=options.seed)
-    confidence = _confidence(catalogue, lessons, data, options=options, clock=clock, progress=progress)
-    weights = lessons.loss_weights(confidence)
-    standing = lessons.calibration_weights(mask(targets))  # not weighed by confidence: that is another base rate
+    trust = _trust(catalogue, lessons, data, options=options, clock=clock, progress=progress)
+    weights = lessons.loss_weights(trust)
+    standing = lessons.calibration_weights(mask(targets))  # not weighed by trust: that is another base rate
     with clock.stage("cross-fit members"):
         fit_some = partial(_fit_members, data, targets, weights, options=options)
         report = partial(progress, "cross-fit members")
@@ -189,7 +189,7 @@ def encoder_of(data: Prepared, images: ImageEncoder | None) -> nn.Module | None:
     return None if images is None or data.image_features is None else images.network
 
 
-def _confidence(
+def _trust(
     catalogue: Catalogue,
     lessons: Lessons,
     data: Prepared,
@@ -206,7 +206,7 @@ def _confidence(
         merchants = merchants_of(catalogue.fields, lessons.products)
         apart = merchant_folds(merchants, lessons.products, n_folds=N_BELIEF_FOLDS, seed=options.seed)
         said = believed(data, lessons.targets, known, apart, report=partial(progress, "weigh labels"))
-    return label_confidence(lessons.targets, said)
+    return label_trust(lessons.targets, said)
 
 
 def _fit_quick(

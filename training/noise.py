@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from training.weights import mask, priors
 
-MIN_CONFIDENCE = 0.02  # even a label that all models contradict keeps this weight
+MIN_TRUST = 0.02  # even a label that all models contradict keeps this weight
 
 
-def label_confidence(targets: NDArray[np.int8], out_of_fold: NDArray[np.floating]) -> NDArray[np.float32]:
+def label_trust(targets: NDArray[np.int8], out_of_fold: NDArray[np.floating]) -> NDArray[np.float32]:
     """Weight of each label, from its out-of-fold probability p and its class's prior π.
 
     A no weighs 1 − p. A yes weighs p / (p + π): a half where the models know no more than the prior. With p itself a
@@ -29,5 +29,5 @@ def label_confidence(targets: NDArray[np.int8], out_of_fold: NDArray[np.floating
     Source: after the self-confidence of Northcutt, Jiang, Chuang 2021, arXiv:1911.00068, and their per-class
     thresholds; here a weight, not a reason to drop a label.
     """
-    confidence = np.where(targets == 1, out_of_fold / (out_of_fold + priors(targets)), 1.0 - out_of_fold)
-    return (np.clip(confidence, MIN_CONFIDENCE, 1.0) * mask(targets)).astype(np.float32)
+    trust = np.where(targets == 1, out_of_fold / (out_of_fold + priors(targets)), 1.0 - out_of_fold)
+    return (np.clip(trust, MIN_TRUST, 1.0) * mask(targets)).astype(np.float32)

@@ -30,7 +30,7 @@ def score(
 
     A run that was killed goes on where it was when the same command is given again; every product is scored once.
     """
-    from training.scoring.score_job import score_catalogue  # noqa: PLC0415  only this command and the next need it
+    from training.scoring.score_run import score_catalogue  # noqa: PLC0415  only this command and the next need it
 
     with progress_bars() as progress:
         n_products = score_catalogue(

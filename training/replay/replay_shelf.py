@@ -83,17 +83,17 @@ def replay(
     """Run every strategy with every seed that is not on the shelf yet, and return all."""
     wanted = [(strategy, seed) for seed in seeds for strategy in strategies]
     missing = {seed: tuple(s for s in strategies if not shelf.has(s, seed)) for seed in seeds}
-    jobs = [(seed, chosen) for seed, chosen in missing.items() if chosen]
+    left = [(seed, chosen) for seed, chosen in missing.items() if chosen]
 
     def report() -> None:
         progress("replay", sum(shelf.has(*one) for one in wanted), len(wanted))
 
     report()
-    if n_processes == 1 or len(jobs) == 1:
-        for seed, chosen in jobs:
+    if n_processes == 1 or len(left) == 1:
+        for seed, chosen in left:
             run_seed(pool, chosen, shelf=shelf, seed=seed, on_run=report)
     else:
-        _spread(pool, jobs, shelf=shelf, n_processes=n_processes, report=report)
+        _spread(pool, left, shelf=shelf, n_processes=n_processes, report=report)
     return [shelf.read(strategy, seed) for strategy, seed in wanted]
 
 
@@ -112,7 +112,7 @@ def run_seed(
 
 def _spread(
     pool: Pool,
-    jobs: Sequence[tuple[int, tuple[Strategy, ...]]],
+    left: Sequence[tuple[int, tuple[Strategy, ...]]],
     *,
     shelf: Shelf,
     n_processes: int,
@@ -120,8 +120,8 @@ def _spread(
 ) -> None:
     """One seed a process at a time; the heads compute in one thread each."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(n_processes, len(jobs)), mp_context=context) as processes:
-        futures = {processes.submit(run_seed, pool, chosen, shelf=shelf, seed=seed) for seed, chosen in jobs}
+    with ProcessPoolExecutor(min(n_processes, len(left)), mp_context=context) as processes:
+        futures = {processes.submit(run_seed, pool, chosen, shelf=shelf, seed=seed) for seed, chosen in left}
         while futures:
             done, futures = wait(futures, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
             for future in done:

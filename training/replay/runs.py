@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.catalogues.cells import UNKNOWN
 from training.evaluate import score
-from training.noise import label_confidence
+from training.noise import label_trust
 from training.replay.heads import Committee, Float, Lessons, fit_head, trained
 from training.replay.questioner import THRESHOLD, Asked, Questioner, View
 from training.replay.replay_pool import Pool
@@ -88,11 +88,11 @@ class Start:
 
     Parameters
     ----------
-    confidence : (n_train, n_classes), how far each merchant label is believed
+    trust : (n_train, n_classes), how far each merchant label is believed
     """
 
     committee: Committee
-    confidence: Float
+    trust: Float
     seconds: float
 
 
@@ -100,9 +100,9 @@ def begin(pool: Pool, *, seed: int) -> Start:
     """Train from merchant labels, each believed as far as a head that never saw it gives it a chance."""
     began = process_time()
     features, answers = pool.features[: pool.n_train], (pool.claims == 1).astype(np.float32)
-    confidence = label_confidence(pool.claims, _out_of_fold(pool, seed=seed))
-    committee = trained(pool.views, Lessons(features, answers, confidence))
-    return Start(committee, confidence, process_time() - began)
+    trust = label_trust(pool.claims, _out_of_fold(pool, seed=seed))
+    committee = trained(pool.views, Lessons(features, answers, trust))
+    return Start(committee, trust, process_time() - began)
 
 
 def _out_of_fold(pool: Pool, *, seed: int) -> Float:
@@ -143,7 +143,7 @@ def run(
     for _ in range(plan.n_rounds):
         desk.answer(ask(_view(pool, committee, desk, strategy)))
         began = process_time()
-        committee = committee.retrained(_lessons(pool, desk, strategy, plan, start.confidence))
+        committee = committee.retrained(_lessons(pool, desk, strategy, plan, start.trust))
         points.append(_measure(pool, committee, desk, seconds=process_time() - began))
     return Run(strategy.name, seed, tuple(points))
 
@@ -182,14 +182,14 @@ def _view(pool: Pool, committee: Committee, desk: Desk, strategy: Strategy) -> V
     return View(rows, committee.predict(pool.features[rows]), committee.shares, claims, desk.answered[rows])
 
 
-def _lessons(pool: Pool, desk: Desk, strategy: Strategy, plan: Plan, confidence: Float) -> Lessons:
+def _lessons(pool: Pool, desk: Desk, strategy: Strategy, plan: Plan, trust: Float) -> Lessons:
     """Merchant labels, and over them the answers; "unsure" teaches nothing."""
     said = desk.answered & (desk.answers >= 0)
     rows = np.union1d(np.arange(pool.n_train), np.flatnonzero(said.any(axis=1)))
     answers = np.zeros(pool.truth.shape, dtype=np.float32)
     weights = np.zeros(pool.truth.shape, dtype=np.float32)
     answers[: pool.n_train] = pool.claims == 1
-    weights[: pool.n_train] = confidence
+    weights[: pool.n_train] = trust
     answers[said] = desk.answers[said]
     if said.any():
         importance = desk.weights[said] ** strategy.importance_exponent

@@ -51,13 +51,13 @@ class Lessons:
     human: Weights
     in_calibration: Weights
 
-    def loss_weights(self, confidence: Weights) -> Weights:
-        """People's weights over the confidence in the merchants' labels."""
-        return np.where(self.human > 0, self.human, confidence).astype(np.float32)
+    def loss_weights(self, trust: Weights) -> Weights:
+        """People's weights over the trust in merchants' labels."""
+        return np.where(self.human > 0, self.human, trust).astype(np.float32)
 
-    def calibration_weights(self, confidence: Weights) -> Weights:
+    def calibration_weights(self, trust: Weights) -> Weights:
         """The same for calibration and thresholds."""
-        return np.where(self.human > 0, self.in_calibration, confidence).astype(np.float32)
+        return np.where(self.human > 0, self.in_calibration, trust).astype(np.float32)
 
 
 def without_people(products: Sequence[Product], targets: Labels) -> Lessons:

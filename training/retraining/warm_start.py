@@ -24,7 +24,7 @@ from training.committee import Committee, QuickMembers
 from training.fit import TrainingOptions, arranged, encoder_of, lessons_of
 from training.fitted import Clock, Fitted, write_fitted
 from training.held_out import HeldOut
-from training.noise import label_confidence
+from training.noise import label_trust
 from training.predict import Progress
 from training.pretrained import ImageEncoder
 from training.retraining.human_labels import HumanLabels
@@ -105,8 +105,8 @@ class _Training:
         held = self._held_out(known)
         with self.clock.stage("calibrate"):
             calibration = self._calibration(held, standing)
-            confidence = label_confidence(lessons.targets, calibration(held.logits, held.present))
-        committee = self._committee(lessons.loss_weights(confidence))
+            trust = label_trust(lessons.targets, calibration(held.logits, held.present))
+        committee = self._committee(lessons.loss_weights(trust))
         return Fitted(lessons.products, lessons.targets, standing, data, held, committee, calibration, encoder)
 
     def _held_out(self, known: NDArray[np.int64]) -> HeldOut:

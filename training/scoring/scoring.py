@@ -1,6 +1,6 @@
 """Scoring a chunk of a catalogue in a process of its own: check, encode, classify, weigh.
 
-Handing out chunks and collecting what comes of them is left to `training.scoring.score_job` and
+Handing out chunks and collecting what comes of them is left to `training.scoring.score_run` and
 `training.scoring.pool`.
 """
 

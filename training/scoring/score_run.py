@@ -26,7 +26,7 @@ from training.catalogues.tables import count_rows
 from training.scoring.scored_table import check_suffix, join
 from training.scoring.scoring import Chunk, start_worker, write_scores
 
-JOB = "job.json"  # says what the finished chunks belong to
+ORIGIN = "origin.json"  # says what the finished chunks belong to
 BATCHES_WITHOUT_IMAGES = 4  # of the table, in a chunk: a file has a price of its own
 AHEAD = 2  # chunks a worker that are read before their turn, so that none waits for the disk
 
@@ -53,7 +53,7 @@ def score_catalogue(
         raise CatalogueError(f"{out} exists; remove it or name another file")
     catalogue.check_fit(read_manifest(directory))
     parts = out.with_name(f"{out.name}.parts")
-    _begin(parts, _job(directory, catalogue, part))
+    _begin(parts, _origin(directory, catalogue, part))
     n_rows = count_rows(catalogue.path(part))
     done = 0
     with workers(directory, catalogue, part, n_processes) as pool:
@@ -119,7 +119,7 @@ def _part(parts: Path, number: int, out: Path) -> Path:
     return parts / f"{number:07d}{out.suffix.lower()}"
 
 
-def _job(directory: Path, catalogue: Catalogue, part: PartName) -> dict[str, object]:
+def _origin(directory: Path, catalogue: Catalogue, part: PartName) -> dict[str, object]:
     """What a chunk's scores depend on."""
     manifest = read_manifest(directory)
     table = catalogue.path(part)
@@ -133,13 +133,13 @@ def _job(directory: Path, catalogue: Catalogue, part: PartName) -> dict[str, obj
     }
 
 
-def _begin(parts: Path, job: dict[str, object]) -> None:
-    file = parts / JOB
+def _begin(parts: Path, origin: dict[str, object]) -> None:
+    file = parts / ORIGIN
     parts.mkdir(parents=True, exist_ok=True)
     if file.exists():
-        if json.loads(file.read_text()) != job:
+        if json.loads(file.read_text()) != origin:
             raise CatalogueError(f"{parts} holds scores of another bundle or table; remove it to begin anew")
         return
-    draft = parts / f".{JOB}"
-    draft.write_text(json.dumps(job))
+    draft = parts / f".{ORIGIN}"
+    draft.write_text(json.dumps(origin))
     draft.replace(file)
