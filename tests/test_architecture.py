@@ -20,7 +20,7 @@ DOORS = {
     "bentoml": ("service.app", "service.bundles.bundle_store"),
     "click": ("service.app",),
     "h11": ("service.image_fetch",),
-    "jinja2": ("training.report",),
+    "jinja2": ("training.page",),
     "lightgbm": ("training.members.trees",),
     "matplotlib": ("training.plots",),
     "onnx": ("training.export",),

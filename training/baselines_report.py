@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 
 from training import plots
 from training.baselines import Baseline, Study
-from training.report import template_environment
+from training.page import drawing, write_page
 
 MEASURES = ("macro_ap", "rare_quarter_ap", "macro_f1", "calibration_error", "cpu_seconds", "megabytes", "microseconds")
 
@@ -45,19 +44,18 @@ def summaries(rows: Sequence[Baseline]) -> list[Summary]:
 def write_baselines_report(path: Path, study: Study, rows: Sequence[Baseline]) -> Path:
     """Write the report and return where it is."""
     found = summaries(rows)
-    page = template_environment().get_template("baselines.html").render(
+    return write_page(
+        path,
+        "baselines.html",
         catalogue=study.catalogue.name,
         n_train=len(study.targets),
         n_test=len(study.truth),
         n_classes=study.targets.shape[1],
         summaries=found,
-        plot=Markup(  # our own SVG
+        plot=drawing(
             plots.member_comparison(
                 {one.name: one.means["macro_ap"] for one in found},
                 {one.name: one.means["rare_quarter_ap"] for one in found},
             )
         ),
-    )  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
+    )

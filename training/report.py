@@ -1,14 +1,11 @@
-"""The HTML report of a training or an evaluation: one file, plots inside, nothing fetched from anywhere."""
+"""The HTML report of a training or an evaluation."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from service.bundles.bundle import Manifest
@@ -16,38 +13,19 @@ from service.contracts import Predictions
 from training import plots
 from training.catalogues.catalogue import Labels
 from training.evaluate import Evaluation, binned
+from training.page import drawings, write_page
 
 
 def write_report(path: Path, manifest: Manifest, evaluation: Evaluation, said: Predictions, targets: Labels) -> Path:
     """Write the report of one evaluation and return where it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(manifest, evaluation, said, targets), encoding="utf-8")
-    return path
-
-
-def render(manifest: Manifest, evaluation: Evaluation, said: Predictions, targets: Labels) -> str:
-    """Render the report as HTML."""
-    return (
-        template_environment()
-        .get_template("report.html")
-        .render(
-            manifest=manifest,
-            evaluation=evaluation,
-            provenance=_flat(manifest.provenance),
-            plots={
-                name: Markup(svg) for name, svg in _plots(manifest, evaluation, said, targets).items()
-            },  # our own SVG
-        )
+    return write_page(
+        path,
+        "report.html",
+        manifest=manifest,
+        evaluation=evaluation,
+        provenance=_flat(manifest.provenance),
+        plots=drawings(_plots(manifest, evaluation, said, targets)),
     )
-
-
-def template_environment() -> Environment:
-    """The templates of all reports, which escape what they are given."""
-    environment = Environment(
-        loader=PackageLoader("training", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["score"] = _three_digits
-    return environment
 
 
 def _plots(manifest: Manifest, evaluation: Evaluation, said: Predictions, targets: Labels) -> dict[str, str]:
@@ -81,7 +59,3 @@ def _pooled(probabilities: NDArray[np.float32], targets: Labels) -> list[list[fl
 
 def _flat(provenance: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in provenance.items() if name != "curves"}
-
-
-def _three_digits(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"

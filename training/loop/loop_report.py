@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from training import plots
 from training.loop.newcomers import Newcomers
-from training.report import template_environment
+from training.page import drawings, write_page
 from training.retraining.gate import Verdict
 
 
@@ -115,10 +113,7 @@ class LoopReport:
 
 def write_loop_report(path: Path, report: LoopReport) -> Path:
     """Write the report and return where it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page = template_environment().get_template("loop.html").render(report=report, plots=_plots(report))
-    path.write_text(page, encoding="utf-8")
-    return path
+    return write_page(path, "loop.html", report=report, plots=drawings(_plots(report)))
 
 
 def _failed(failures: Mapping[str, int]) -> str:
@@ -128,7 +123,7 @@ def _failed(failures: Mapping[str, int]) -> str:
     return f"{sum(failures.values())} ({reasons})" if reasons else "0"
 
 
-def _plots(report: LoopReport) -> dict[str, Markup]:
+def _plots(report: LoopReport) -> dict[str, str]:
     rounds = [one.number for one in report.rounds]
     answers = [sum(one.answers for one in report.rounds[: index + 1]) for index in range(len(rounds))]
     drawn = {
@@ -152,7 +147,7 @@ def _plots(report: LoopReport) -> dict[str, Markup]:
     newcomers = [(one.number, one.newcomers) for one in report.rounds if one.newcomers]
     if newcomers:
         drawn |= _newcomer_plots(newcomers)
-    return {title: Markup(svg) for title, svg in drawn.items()}  # our own SVG
+    return drawn
 
 
 def _newcomer_plots(known: list[tuple[int, Newcomers]]) -> dict[str, str]:

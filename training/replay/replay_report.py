@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from markupsafe import Markup
 
 from training import plots
+from training.page import drawings, write_page
 from training.replay.savings import Estimate, Measure, Study, curve
 from training.replay.strategies import RANDOM_PRODUCTS, SHIPPED
-from training.report import template_environment
 
 TITLES: dict[tuple[Measure, int], str] = {
     ("macro_ap", 0): "Macro average precision over answers",
@@ -22,17 +21,14 @@ TITLES: dict[tuple[Measure, int], str] = {
 
 def write_replay_report(path: Path, study: Study) -> Path:
     """Write the report and return where it is."""
-    environment = template_environment()
-    environment.filters["estimate"] = _with_deviation
-    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.4f}"
-    page = environment.get_template("replay.html").render(
+    return write_page(
+        path,
+        "replay.html",
+        filters={"estimate": _with_deviation, "signed": lambda value: "–" if value is None else f"{value:+.4f}"},
         study=study,
         warm_seconds=float(np.mean([row.warm_seconds for row in study.summaries])),
-        plots={title: Markup(_plot(study, *key)) for key, title in TITLES.items()},  # our own SVG
+        plots=drawings({title: _plot(study, *key) for key, title in TITLES.items()}),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return path
 
 
 def _plot(study: Study, measure: Measure, opening_cost: int) -> str:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from training import plots
-from training.report import template_environment
+from training.page import drawing, write_page
 from training.retraining.retrain import Retraining
 
 
 def write_retrain_report(path: Path, done: Retraining) -> Path:
     """Write the report and return where it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    environment = template_environment()
-    environment.filters["signed"] = lambda value: f"{value:+.4f}"
-    drawn = _gains(done)
-    page = environment.get_template("retrain.html").render(done=done, gains=Markup(drawn) if drawn else None)
-    path.write_text(page, encoding="utf-8")
-    return path
+    gains = _gains(done)
+    return write_page(
+        path,
+        "retrain.html",
+        filters={"signed": lambda value: f"{value:+.4f}"},
+        done=done,
+        gains=drawing(gains) if gains else None,
+    )
 
 
 def _gains(done: Retraining) -> str | None:
