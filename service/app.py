@@ -1,7 +1,7 @@
 """The composition root of the service: settings, routes, and BentoML around them.
 
 `create_app` is a plain ASGI application for tests and tools; `Winnow` is what `bentoml serve service.app:Winnow` runs.
-What the service is made of is left to `service.parts`.
+What a worker is made of is left to `service.worker`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from service.api.quality_api import QualityApi
 from service.classifier import Classifier
 from service.collector import settle
 from service.image_fetch import ImageFetcher, parse_hosts
-from service.parts import Parts, make_parts, running
 from service.settings import Settings
 from service.telemetry.logs import configure_logging
 from service.telemetry.metrics import Metrics
 from service.telemetry.metrics_directory import join_directory, open_directory
+from service.worker import Worker, make_worker, running
 
 # BentoML answers these, for all its workers; everything else is ours and passes it by.
 BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})
@@ -65,24 +65,24 @@ def create_app(
     on_loaded : called when a bundle has been loaded
     """
     fetcher = fetcher or ImageFetcher(parse_hosts(settings.image_hosts), timeout_seconds=settings.image_seconds)
-    parts = make_parts(settings, metrics, fetcher=fetcher)
-    classify = ClassifyApi(parts.classifier, parts.images, max_products=settings.max_products)
+    worker = make_worker(settings, metrics, fetcher=fetcher)
+    classify = ClassifyApi(worker.classifier, worker.images, max_products=settings.max_products)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with running(parts, settings, metrics, on_loaded=on_loaded):
+        async with running(worker, settings, metrics, on_loaded=on_loaded):
             yield
 
     app = FirstRoute(
         method="POST",
         path=CLASSIFY,
         first=Border(classify, metrics.requests, route=CLASSIFY),
-        routes=[Route(CLASSIFY, classify, methods=["POST"]), *_other_routes(parts, settings, metrics)],
+        routes=[Route(CLASSIFY, classify, methods=["POST"]), *_other_routes(worker, settings, metrics)],
         middleware=[Middleware(Border, metrics=metrics.requests)],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
-    app.state.classifier = parts.classifier
+    app.state.classifier = worker.classifier
     app.state.metrics = metrics
     return app
 
@@ -112,10 +112,10 @@ def key_ring(settings: Settings) -> KeyRing:
     return KeyRing(parse_keys(settings.api_keys.get_secret_value()))
 
 
-def _other_routes(parts: Parts, settings: Settings, metrics: Metrics) -> list[BaseRoute]:
-    labels = LabelApi(parts.queue, served=parts.manifest, on_labels=metrics.queue.labelled)
-    quality = QualityApi(parts.queue, served=parts.manifest)
-    pages = PagesApi(parts.classifier, parts.images, max_products=settings.max_products)
+def _other_routes(worker: Worker, settings: Settings, metrics: Metrics) -> list[BaseRoute]:
+    labels = LabelApi(worker.queue, served=worker.manifest, on_labels=metrics.queue.labelled)
+    quality = QualityApi(worker.queue, served=worker.manifest)
+    pages = PagesApi(worker.classifier, worker.images, max_products=settings.max_products)
     return [
         *labels.routes(),
         *quality.routes(),

@@ -1,6 +1,6 @@
-"""What the service is made of, and what it does beside answering: following the pointer, the queue and the clock.
+"""What one worker process is made of, and what it does beside answering: following the pointer, the queue, the clock.
 
-Which route leads to which part is left to `service.app`.
+Which route leads where is left to `service.app`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ TICK_SECONDS = 1.0  # between two looks at the age of the open cohort
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What lives as long as one worker does."""
+class Worker:
+    """What one worker process is made of; all of it lives as long as the process serves."""
 
     fetcher: ImageFetcher
     images: ImageUrls
@@ -62,7 +62,7 @@ class Parts:
         self.queue.close()
 
 
-def make_parts(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher) -> Parts:
+def make_worker(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher) -> Worker:
     """Open the label queue and make what needs it; nothing is served until `running` has loaded a bundle."""
     queue = open_store(
         settings.database_url.get_secret_value(), lease_seconds=settings.lease_seconds, replica=replica_name()
@@ -76,25 +76,25 @@ def make_parts(settings: Settings, metrics: Metrics, *, fetcher: ImageFetcher) -
         keeper=_keeper(settings, writer, metrics) if settings.queue else None,
     )
     images = ImageUrls(fetcher, on_fetch=metrics.classify.image_fetched)
-    return Parts(fetcher, images, queue, writer, classifier)
+    return Worker(fetcher, images, queue, writer, classifier)
 
 
 @asynccontextmanager
 async def running(
-    parts: Parts, settings: Settings, metrics: Metrics, *, on_loaded: Callable[[], None]
+    worker: Worker, settings: Settings, metrics: Metrics, *, on_loaded: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Load the current bundle, follow what goes on outside, and at the end close the parts.
+    """Load the current bundle, follow what goes on outside, and at the end close it all.
 
     Parameters
     ----------
     on_loaded : called when a bundle has been loaded
     """
     store = BundleStore(settings.home, settings.model)
-    swapper = Swapper(store, parts.classifier, metrics.bundle, on_loaded=on_loaded)
+    swapper = Swapper(store, worker.classifier, metrics.bundle, on_loaded=on_loaded)
     swapper.start(now_seconds=asyncio.get_running_loop().time())
     following = (
         swapper.follow(every_seconds=settings.swap_seconds),
-        *_watching(parts, settings, metrics, store=store),
+        *_watching(worker, settings, metrics, store=store),
     )
     tasks = [asyncio.create_task(routine) for routine in following]
     try:
@@ -102,20 +102,20 @@ async def running(
     finally:
         for task in tasks:
             task.cancel()
-        parts.close()
+        worker.close()
 
 
 def _watching(
-    parts: Parts, settings: Settings, metrics: Metrics, *, store: BundleStore
+    worker: Worker, settings: Settings, metrics: Metrics, *, store: BundleStore
 ) -> list[Coroutine[Any, Any, None]]:
-    queue = QueueWatch(parts.queue, parts.writer, metrics, served=parts.manifest)
+    queue = QueueWatch(worker.queue, worker.writer, metrics, served=worker.manifest)
     retrainings = RetrainingWatch(store.directory, metrics.retraining.ended)
-    retention = Retention(parts.queue, days=settings.retention_days)
+    retention = Retention(worker.queue, days=settings.retention_days)
     return [
         queue.follow(every_seconds=QUEUE_SECONDS),
         retrainings.follow(every_seconds=QUEUE_SECONDS),
         retention.follow(every_seconds=RETENTION_SECONDS),
-        _tick(parts.classifier),
+        _tick(worker.classifier),
     ]
 
 
