@@ -53,13 +53,13 @@ def test_what_a_living_training_makes_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_an_owner_and_nothing_else_is_swept(tmp_path: Path) -> None:
-    (tmp_path / "winnow-abandoned" / "bundle").mkdir(parents=True)
-    (tmp_path / "somebody-elses").mkdir()
-    (tmp_path / "winnow-notes.txt").write_text("no directory")
+    (tmp_path / "winnow-draft-abandoned" / "bundle").mkdir(parents=True)
+    (tmp_path / "winnow-loop-1").mkdir()
+    (tmp_path / "winnow-draft-notes.txt").write_text("no directory")
 
     sweep_drafts(tmp_path)
 
-    assert {path.name for path in tmp_path.iterdir()} == {"somebody-elses", "winnow-notes.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"winnow-loop-1", "winnow-draft-notes.txt"}
 
 
 def test_a_draft_that_was_moved_to_its_place_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import IO
 
-PREFIX = "winnow-"
+PREFIX = "winnow-draft-"  # nothing else in a temporary directory begins so
 LOCK = "owner.lock"
 
 
