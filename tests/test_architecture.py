@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+OURS = ("service", "training", "benchmarks", "tests")
 SOURCES = sorted(path for folder in ("service", "training") for path in (ROOT / folder).rglob("*.py"))
 
 # Outside library -> the modules that may import it. A folder stands for everything in it.
@@ -127,3 +129,41 @@ def test_the_service_loads_neither_torch_nor_scikit_learn() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def stands_for_something(reference: str) -> bool:
+    """Whether a dotted name is a module or a folder of ours, or a name that stands in one."""
+    path = ROOT.joinpath(*reference.split("."))
+    if path.is_dir() or path.with_suffix(".py").is_file():
+        return True
+    module = path.parent.with_suffix(".py")
+    return module.is_file() and bool(re.search(rf"\b{path.name}\b", module.read_text()))
+
+
+def test_every_module_that_code_or_documents_refer_to_exists() -> None:
+    sources = [path for folder in OURS for path in (ROOT / folder).rglob("*.py")]
+    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    dotted = re.compile(rf"(?:`|-m )((?:{'|'.join(OURS)})(?:\.(?!npz)\w+)+)[` \n]")  # training.npz is a file
+
+    stale = {
+        f"{path.relative_to(ROOT)}: {reference}"
+        for path in (*sources, *documents)
+        for reference in re.findall(dotted, path.read_text())
+        if not stands_for_something(reference)
+    }
+
+    assert not stale
+
+
+def test_every_file_that_documents_refer_to_exists() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    found = re.compile(rf"`((?:{'|'.join((*OURS, 'docs', 'k8s'))})/[\w/.-]+)`")
+
+    stale = {
+        f"{path.name}: {reference}"
+        for path in documents
+        for reference in re.findall(found, path.read_text())
+        if not (ROOT / reference).exists()
+    }
+
+    assert not stale
