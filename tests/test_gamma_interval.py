@@ -67,6 +67,19 @@ def test_a_variable_without_variance_is_its_mean() -> None:
     assert gamma_share(7.0, mean=7.0, variance=0.0) == 1.0
 
 
+def test_a_variable_without_mean_is_nought_whatever_its_variance() -> None:
+    assert gamma_share(0.0, mean=0.0, variance=1.0) == 1.0
+    assert gamma_share(1e-9, mean=1e-200, variance=1.0) == 1.0
+    assert gamma_share(-1.0, mean=0.0, variance=1.0) == 0.0
+
+
+def test_nothing_seen_has_an_interval_although_its_variance_is_estimated() -> None:
+    lower, upper = gamma_interval(0.0, variance=1.0, next_weight=2.0, next_variance=4.0)
+
+    assert lower == 0.0
+    assert 2.0 < upper < 20.0
+
+
 def test_intervals_of_weighted_poisson_counts_cover_their_expectation() -> None:
     rng = np.random.default_rng(0)
     weights = np.array([1.0, 2.0, 4.0])

@@ -70,10 +70,16 @@ def _crossing(share: Callable[[float], float], probability: float, top: float) -
 
 
 def gamma_share(x: float, *, mean: float, variance: float) -> float:
-    """Chance that a gamma variable of this mean and variance is at most x; without variance it is its mean."""
+    """Chance that a gamma variable of this mean and variance is at most x.
+
+    Without variance it is its mean; where the mean is nothing beside the deviation it is 0, as it is never negative.
+    """
     if variance <= mean * mean / _PLAIN_SHAPE:
         return 1.0 if x >= mean else 0.0
-    return regularised_gamma(mean * mean / variance, x * mean / variance)
+    shape = mean * mean / variance
+    if shape == 0.0:
+        return 1.0 if x >= 0.0 else 0.0
+    return regularised_gamma(shape, x * mean / variance)
 
 
 def regularised_gamma(shape: float, x: float) -> float:
