@@ -96,7 +96,7 @@ class Admission:
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
-        except BaseException as error:
+        except BaseException as error:  # cancelled or too late: a slot that came all the same must go back
             if turn.done() and not turn.cancelled():
                 self.leave()  # the slot came in the moment of giving up
             if isinstance(error, TimeoutError):

@@ -25,7 +25,7 @@ class ReplicaClaim:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._claim(replica)
-        except BaseException:
+        except BaseException:  # whatever it was, nobody else could close the file
             os.close(self._file)
             raise
 
