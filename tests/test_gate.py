@@ -92,6 +92,40 @@ def test_without_importance_weights_equally_good_candidates_would_pass_too_often
     assert rate_of_promotion(SAME, alike=0.8) <= 0.05
 
 
+# Log odds that two models gave four kinds of product in four classes; the incumbent takes lamps for boots.
+SURE_AND_WRONG = np.array(
+    [[8.0, -6.6, -8.3, -6.3], [-8.7, -7.8, 9.2, -4.8], [-6.3, 8.7, -7.2, -6.3], [-6.9, -8.0, -4.7, 7.7]]
+)
+SURE_AND_RIGHT = np.array(
+    [[12.4, -13.8, -13.8, -11.9], [-12.6, 7.9, -5.8, -11.4], [-12.2, -10.4, 11.2, -11.1], [-12.2, -13.8, -13.8, 12.6]]
+)
+
+
+@given(st.tuples(*[st.integers(15, 40)] * 4))
+@settings(max_examples=30, deadline=None)
+def test_an_incumbent_that_was_sure_and_wrong_is_replaced(n_of_kind: tuple[int, ...]) -> None:
+    """Where neither model is in doubt, Newton's steps alone run away from the expectation."""
+    kinds = np.repeat(np.arange(4), n_of_kind)
+    product, index = (each.ravel() for each in np.indices((len(kinds), 4)))
+    answers = Judged(
+        classes=("mug", "lamp", "boot", "scarf"),
+        product_index=product,
+        class_index=index,
+        answers=np.eye(4)[kinds].ravel(),
+        weights=np.ones(len(index)),
+        incumbent=sigmoid(SURE_AND_WRONG[kinds]).ravel(),
+        candidate=sigmoid(SURE_AND_RIGHT[kinds]).ravel(),
+        incumbent_thresholds=np.full(4, 0.5),
+        candidate_thresholds=np.full(4, 0.5),
+        priors=np.array([0.32, 0.24, 0.24, 0.20]),
+    )
+
+    verdict = verdict_on(answers)
+
+    assert verdict.promote, verdict.reasons
+    assert verdict.gain.high - verdict.gain.low < 0.5
+
+
 def test_a_candidate_that_says_exactly_the_same_is_never_promoted() -> None:
     answers = example()
 

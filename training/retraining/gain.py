@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from training.platt import logit, sigmoid
 
@@ -16,7 +17,6 @@ Float = NDArray[np.float64]
 
 CAP = 0.5  # of an importance weight, as a multiple of its class's mean: above it the answer counts as expected
 PULL = 1.0  # of the expectation's coefficients to where they start, in answers
-N_STEPS = 15
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,22 @@ class _Expectation:
         prior = logit(judged.rates())[judged.class_index]
         inputs = np.stack([np.ones_like(old), (old + new) / 2, (new - old) / 2, prior], axis=1)
         start = np.array([0.0, 1.0, 0.0, 0.0])  # the models' middle, as it stands
-        coefficients, curvature = start, np.eye(4)
-        for _ in range(N_STEPS):
+
+        def loss(coefficients: Float) -> tuple[float, Float]:
+            lines, moved = inputs @ coefficients, coefficients - start
+            value = float((np.logaddexp(0, lines) - judged.answers * lines).sum() + 0.5 * PULL * moved @ moved)
+            return value, inputs.T @ (sigmoid(lines) - judged.answers) + PULL * moved
+
+        def curvature(coefficients: Float) -> Float:
             expected = sigmoid(inputs @ coefficients)
-            slope = inputs.T @ (expected - judged.answers) + PULL * (coefficients - start)
-            curvature = (inputs * (expected * (1 - expected))[:, None]).T @ inputs + PULL * np.eye(4)
-            coefficients = coefficients - np.linalg.solve(curvature, slope)
+            bent: Float = (inputs * (expected * (1 - expected))[:, None]).T @ inputs + PULL * np.eye(len(start))
+            return bent
+
+        # Newton's steps alone run away where the models were sure and wrong; a trust region holds them.
+        found = minimize(loss, start, jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-6})
+        coefficients = np.asarray(found.x, dtype=np.float64)
         expected = sigmoid(inputs @ coefficients)
-        return cls(expected, inputs, judged.answers - expected, np.asarray(np.linalg.inv(curvature)))
+        return cls(expected, inputs, judged.answers - expected, np.asarray(np.linalg.inv(curvature(coefficients))))
 
     def influence(self, effects: Float) -> Float:
         """What each answer adds, through the coefficients, to a sum of expected answers times their effects."""
