@@ -65,6 +65,39 @@ def test_a_class_without_a_positive_stays_finite() -> None:
     assert platt(logits).max() < 0.05
 
 
+@given(seeds, st.sampled_from([-20.0, -5.0, 0.0, 5.0, 20.0]))
+@settings(max_examples=40, deadline=None)
+def test_a_member_that_says_the_opposite_is_taken_for_the_base_rate(seed: int, offset: float) -> None:
+    """Its slope ends at 0, and the shift must be that of a level line."""
+    logits, positive = answers(seed)
+    opposite = offset - 3 * logits
+
+    platt = fit_platt(opposite, positive, np.ones(logits.shape))
+
+    assert platt.slope[0] == 0.0
+    assert platt(opposite).mean() == pytest.approx(positive.mean(), abs=0.01)
+
+
+@given(seeds, st.floats(10.0, 200.0), st.floats(0.01, 0.2), st.sampled_from([1.0, 16.0, 1e3]))
+@settings(max_examples=40, deadline=None)
+def test_a_member_that_is_sure_and_sometimes_wrong_is_believed_as_often_as_it_is_right(
+    seed: int, sureness: float, share_wrong: float, weight: float
+) -> None:
+    """Far out the loss has no curvature by which a step could be measured."""
+    rng = np.random.default_rng(seed)
+    positive = rng.random((400, 1)) < 0.2
+    wrong = rng.random((400, 1)) < share_wrong
+    logits = np.where(positive ^ wrong, sureness, -sureness)
+    weights = np.full(logits.shape, weight)
+    n_positive, n_negative = positive.sum() * weight, (~positive).sum() * weight
+    smoothed = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
+
+    platt = fit_platt(logits, positive, weights)
+
+    for said in (logits > 0, logits < 0):
+        assert platt(logits)[said].mean() == pytest.approx(smoothed[said].mean(), abs=0.01)
+
+
 @given(seeds)
 @settings(max_examples=20, deadline=None)
 def test_stacking_weights_are_shares_and_beat_the_plain_average(seed: int) -> None:

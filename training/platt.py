@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 EDGE = 1e-6  # probabilities are kept this far from 0 and 1,
 MAX_LOG_ODDS = float(np.log1p(-EDGE) - np.log(EDGE))  # and so log odds within this
-N_NEWTON_STEPS = 25
-N_HALVINGS = 10  # of a step
 PENALTY = 0.5  # pull of the slope towards 1, in products
 MAX_SLOPE = 5.0
-CONVERGED = 1e-4  # log odds
-LEAST_RISE = 1e-12  # of a loss, up to which it counts as level
+SOLVER: Any = {"ftol": 1e-12, "gtol": 1e-9, "maxiter": 200}  # of a loss in products' means
 
 
 @dataclass(frozen=True)
@@ -46,57 +45,41 @@ def logit(probabilities: NDArray[np.floating]) -> Floats:
 
 
 def fit_platt(logits: NDArray[np.floating], positive: NDArray[np.bool_], weights: NDArray[np.floating]) -> Platt:
-    """Slope and shift of every class that make the weighted log loss least, by damped Newton steps.
+    """Slope, from 0 to 5, and shift of every class that together make the weighted log loss least.
 
     Parameters
     ----------
     logits, positive, weights : (n_products, n_classes); weight 0 leaves an entry out
 
-    Source: Platt 1999, with his smoothed targets; Lin, Lin, Weng 2007 for the Newton steps.
+    Source: Platt 1999, with his smoothed targets.
     """
-    n_positive = (weights * positive).sum(axis=0)
-    n_negative = (weights * ~positive).sum(axis=0)
+    columns = zip(logits.T, positive.T, weights.T, strict=True)
+    lines = np.array([_line(*(each[column[2] > 0] for each in column)) for column in columns]).reshape(-1, 2)
+    return Platt(slope=lines[:, 0].copy(), shift=lines[:, 1].copy())
+
+
+def _line(logits: NDArray[np.floating], positive: NDArray[np.bool_], weights: NDArray[np.floating]) -> Floats:
+    """Slope and shift of one class.
+
+    The solver moves the slope and the line's height at the mean logit, which hardly depend on each other, and keeps the
+    slope within its bounds: to cut it off afterwards would leave the shift of another line.
+    """
+    if not len(logits):
+        return np.array([1.0, 0.0])
+    counts = weights.astype(np.float64)
+    n_positive, n_negative = (counts * positive).sum(), (counts * ~positive).sum()
     targets = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
-    slope, shift = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
-    loss = _loss(logits, targets, weights, slope, shift)
-    for _ in range(N_NEWTON_STEPS):
-        step_slope, step_shift = _newton_step(logits, targets, weights, slope, shift)
-        if max(np.abs(step_slope).max(), np.abs(step_shift).max()) < CONVERGED:
-            break
-        size = np.ones_like(slope)
-        for _ in range(N_HALVINGS):  # halve the step of each class until its loss falls
-            tried = _loss(logits, targets, weights, slope - size * step_slope, shift - size * step_shift)
-            worse = tried > loss + LEAST_RISE
-            if not worse.any():
-                break
-            size = np.where(worse, size / 2, size)
-        size = np.where(tried > loss + LEAST_RISE, 0.0, size)
-        slope, shift = slope - size * step_slope, shift - size * step_shift
-        loss = np.minimum(tried, loss)
-    return Platt(np.clip(slope, 0.0, MAX_SLOPE), shift)
+    total = n_positive + n_negative
+    middle = float(counts @ logits / total)
+    centred = logits - middle
 
+    def loss(line: Floats) -> tuple[float, Floats]:
+        said, moved = line[0] * centred + line[1], line[0] - 1.0
+        value = counts @ (np.logaddexp(0, said) - targets * said) + 0.5 * PENALTY * moved**2
+        error = counts * (sigmoid(said) - targets)
+        return float(value) / total, np.array([error @ centred + PENALTY * moved, error.sum()]) / total
 
-def _loss(
-    logits: NDArray[np.floating], targets: Floats, weights: NDArray[np.floating], slope: Floats, shift: Floats
-) -> Floats:
-    lines = slope * logits + shift
-    loss = (weights * (np.logaddexp(0, lines) - targets * lines)).sum(axis=0)
-    return np.asarray(loss + 0.5 * PENALTY * (slope - 1) ** 2, dtype=np.float64)
-
-
-def _newton_step(
-    logits: NDArray[np.floating], targets: Floats, weights: NDArray[np.floating], slope: Floats, shift: Floats
-) -> tuple[Floats, Floats]:
-    probabilities = sigmoid(slope * logits + shift)
-    error = weights * (probabilities - targets)
-    curvature = weights * probabilities * (1 - probabilities)
-    gradient_slope = (error * logits).sum(axis=0) + PENALTY * (slope - 1)
-    gradient_shift = error.sum(axis=0)
-    of_slope = (curvature * logits**2).sum(axis=0) + PENALTY
-    of_both = (curvature * logits).sum(axis=0)
-    of_shift = curvature.sum(axis=0) + 1e-6
-    determinant = np.maximum(of_slope * of_shift - of_both**2, 1e-12)
-    return (
-        (of_shift * gradient_slope - of_both * gradient_shift) / determinant,
-        (of_slope * gradient_shift - of_both * gradient_slope) / determinant,
-    )
+    start = np.array([1.0, logit(np.asarray(counts @ targets / total))])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, MAX_SLOPE), (None, None)], options=SOLVER)
+    slope, height = found.x
+    return np.array([slope, height - slope * middle])
