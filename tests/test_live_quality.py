@@ -55,6 +55,19 @@ def test_when_every_question_is_answered_the_rates_are_exact(traffic: Traffic) -
     assert quality.self_check == SelfCheck(0.0, 0.0)
 
 
+@given(st.integers(0, 2**32))
+@settings(deadline=None)
+def test_a_class_of_which_nobody_found_a_positive_has_no_recall(seed: int) -> None:
+    """Every product was asked about: what was expected and what came cancel, but for rounding."""
+    drawn = make_traffic(60, 3, rng=np.random.default_rng(seed))
+    drawn.truth[:, 0], drawn.truth[0, 1:] = False, True
+
+    quality = live_quality([answer(everything(drawn), drawn)], n_classes=3)
+
+    assert quality.classes[0].recall.value is None
+    assert quality.macro_recall.value == pytest.approx(drawn.recall[1:].mean())
+
+
 def test_estimates_are_those_of_the_formulas(traffic: Traffic) -> None:
     """A slower version: one loop over the questions of a cohort that is completed in part."""
     sealed = some(traffic)

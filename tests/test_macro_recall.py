@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.quality.macro_recall import ClassTotals, mean_recall
+from service.quality.macro_recall import ClassTotals, mean_recall, recall_interval
+from service.quality.weighed_answers import WeighedAnswers
 
 
 @given(st.integers(0, 2**32), st.integers(1, 10))
@@ -69,3 +70,29 @@ def test_rare_heavy_misses_do_not_bias_it(expected_missed: float) -> None:
     plain = (found / (found + missed)).mean()
     assert plain == pytest.approx(0.93, abs=0.01)
     assert mean == pytest.approx(0.80, abs=0.01)
+
+
+@given(st.floats(1e-12, 1e-2), st.integers(1, 3))
+def test_classes_of_hardly_any_positives_have_an_interval(n_positives: float, n_classes: int) -> None:
+    """A step down from so few must not leave the mean without a class."""
+    few = np.full(n_classes, n_positives)
+    totals = ClassTotals(
+        true_positives=np.zeros(n_classes),
+        positives=few,
+        positives_variances=few,
+        served=np.zeros(n_classes),
+        missed=few,
+    )
+    nothing = np.zeros(n_classes)
+    answers = WeighedAnswers(
+        class_indices=np.arange(n_classes),
+        weights=np.full(n_classes, 5.0),
+        probabilities=few / 10.0,
+        served=nothing,
+        yes=nothing,
+        known=np.ones(n_classes),
+    )
+
+    lower, upper = recall_interval(totals, answers, level=0.95)
+
+    assert 0.0 <= lower <= upper <= 1.0

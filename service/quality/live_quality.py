@@ -21,6 +21,7 @@ Float = NDArray[np.float64]
 
 LEVEL = 0.95  # of every interval
 WIDEST = 0.5  # an interval wider than this says nothing
+_ROUNDING = 1e-9  # of a sum, as a share of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ def _class_quality(answers: WeighedAnswers, sums: ClassSums) -> ClassQuality:
     weights, known = answers.weights, answers.known > 0.0
     served_positives = sums.positive - float((weights * answers.served * (1.0 - answers.known)).sum())
     surprise, spread = answers.yes - answers.probabilities, weights * (weights - 1.0)
-    true_positives = sums.probability_of_positive + float((weights * answers.served * surprise).sum())
-    positives = sums.probability + float((weights * surprise).sum())
+    true_positives = _settled(sums.probability_of_positive, weights * answers.served * surprise)
+    positives = _settled(sums.probability, weights * surprise)
     precision, recall = _intervals(answers, sums, served_positives)
     return ClassQuality(
         n_answers=int(known.sum()),
@@ -112,6 +113,15 @@ def _class_quality(answers: WeighedAnswers, sums: ClassSums) -> ClassQuality:
         precision=_estimate(true_positives, served_positives, precision),
         recall=_estimate(true_positives, positives, recall),
     )
+
+
+def _settled(expected: float, surprises: Float) -> float:
+    """What was expected and what came as a surprise, together; 0 where they differ by rounding alone.
+
+    Where every product was asked about, and none is positive, the two cancel, and no rate of nothing may come of it.
+    """
+    total = expected + float(surprises.sum())
+    return 0.0 if abs(total) <= _ROUNDING * expected else total
 
 
 def _effective_sample_size(weights: Float) -> float:

@@ -48,7 +48,8 @@ def mean_recall(totals: ClassTotals) -> float:
 
     Source: Särndal, Swensson, Wretman 1992, Model Assisted Survey Sampling, section 5.6.
     """
-    return min(max(_unbounded(totals), 0.0), 1.0)
+    recalls, counted = _recalls(totals)
+    return min(max(float(recalls[counted].mean()), 0.0), 1.0)
 
 
 def recall_interval(totals: ClassTotals, answers: WeighedAnswers, *, level: float) -> tuple[float, float]:
@@ -89,29 +90,32 @@ def _cost_margins(totals: ClassTotals, answers: WeighedAnswers, prices: Float, *
 def _slopes(totals: ClassTotals) -> tuple[Float, Float]:
     """What one more positive of each class, found or missed, changes in the mean."""
     by_found, by_missed = np.zeros((2, len(totals.positives)))
+    _, counted = _recalls(totals)
     for index, n_positives in enumerate(totals.positives):
+        size = _STEP * max(n_positives, 1.0)
         step = np.zeros(len(totals.positives))
-        step[index] = _STEP * max(n_positives, 1.0)
-        by_found[index] = _slope(totals, step, step)
-        by_missed[index] = _slope(totals, step, np.zeros_like(step))
+        step[index] = min(size, n_positives / 2.0) if n_positives > 0.0 else size  # a class that counts goes on to
+        by_found[index] = _slope(totals, step, step, counted)
+        by_missed[index] = _slope(totals, step, np.zeros_like(step), counted)
     return by_found, by_missed
 
 
-def _slope(totals: ClassTotals, step: Float, found: Float) -> float:
+def _slope(totals: ClassTotals, step: Float, found: Float, counted: NDArray[np.bool_]) -> float:
     up = replace(totals, positives=totals.positives + step, true_positives=totals.true_positives + found)
     down = replace(totals, positives=totals.positives - step, true_positives=totals.true_positives - found)
-    return (_unbounded(up) - _unbounded(down)) / (2.0 * float(step.sum()))
+    (above, _), (below, _) = _recalls(up), _recalls(down)
+    return float((above - below)[counted].mean()) / (2.0 * float(step.sum()))
 
 
-def _unbounded(totals: ClassTotals) -> float:
+def _recalls(totals: ClassTotals) -> tuple[Float, NDArray[np.bool_]]:
+    """Linearised recall of each class, not kept within [0, 1], and which classes count in the mean."""
     true_served = totals.served * _correction(totals.true_positives, totals.served)
     expected = true_served + totals.missed * _correction(totals.positives - totals.true_positives, totals.missed)
     variances = totals.positives_variances
     known_badly = _ratio(variances, variances + (_WELL_KNOWN * expected) ** 2)
     pivot = np.where(expected > 0.0, known_badly * expected + (1.0 - known_badly) * totals.positives, totals.positives)
     guess = _ratio(true_served, expected)
-    recalls = guess + _ratio(totals.true_positives - guess * totals.positives, pivot)
-    return float(recalls[pivot > 0.0].mean())
+    return guess + _ratio(totals.true_positives - guess * totals.positives, pivot), pivot > 0.0
 
 
 def _correction(found: Float, expected: Float) -> float:
