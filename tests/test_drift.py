@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,14 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from service.bundles.bundle import Histogram, Manifest, Reference
+from service.taxonomy import Taxonomy
 from service.telemetry.drift import N_ENOUGH, N_REMEMBERED, DriftWatch, stability_index
 from service.telemetry.metrics import Metrics
 from service.telemetry.traffic import BIT_BOUNDS, MAX_PRODUCTS, PROBABILITY_BOUNDS, Seen, TrafficWatch, bounds
 from tests.tiny_bundle import CLASSES, FIELDS, MEMBERS, tiny_manifest
+from training.catalogues.catalogue import Catalogue
+from training.catalogues.catalogue_file import ThresholdSettings
+from training.reference import learn_reference
 
 EDGES = (0.1, 0.2, 0.5, 0.8)
 REFERENCE = Reference(
@@ -100,6 +105,40 @@ def test_a_field_that_changes_is_the_one_that_drifts(changes: dict[str, Any], mo
     )
 
     assert [key for key, index in drift.indices().items() if index > 0.25] == [moved]
+
+
+def zeros_blanks_and_many_tags(n_products: int, *, seed: int) -> list[dict[str, Any]]:
+    """Products half of which name no brand, with a few of two hundred tags each, most of them without images."""
+    rng = np.random.default_rng(seed)
+    often = np.where(np.arange(200) < 50, 4.0, 1.0)
+    return [
+        {
+            "product_id": str(index),
+            "title": "boots",
+            "brand": ["Acme", "Nord", " ", None][rng.integers(4)],
+            "merchant_category": ",".join(f"tag {tag}" for tag in rng.choice(200, 4, p=often / often.sum())),
+            "price": 50.0,
+            "n_images": float(rng.choice([0, 3], p=[0.9, 0.1])),
+        }
+        for index in range(n_products)
+    ]
+
+
+@pytest.mark.parametrize("knows_others", [True, False])
+def test_what_a_reference_was_learned_from_does_not_drift_from_it(knows_others: bool) -> None:
+    """A cell of blanks is missing, a price of 0 is not, and a product may have many values."""
+    catalogue = Catalogue("shop", Path(), FIELDS, Taxonomy(classes=CLASSES), {}, ThresholdSettings())
+    products = [FIELDS.product(posted) for posted in zeros_blanks_and_many_tags(4000, seed=1)]
+    said = drawn(np.random.default_rng(1), 4000, [0.6, 0.2, 0.1, 0.06, 0.04])
+    reference = learn_reference(catalogue, products, np.zeros(4000, dtype=np.bool_), said.astype(np.float64))
+    if not knows_others:
+        reference = reference.model_copy(update={"others": {}})
+    drift = DriftWatch(reference, fields=FIELDS, classes=CLASSES)
+
+    drift.take(said, zeros_blanks_and_many_tags(4000, seed=2))
+
+    drifted = {name for (_, name), index in drift.indices().items() if index > 0.05}
+    assert drifted <= (set() if knows_others else {"merchant_category"})  # of which an older bundle says too little
 
 
 def test_classes_drift_when_their_probabilities_do() -> None:

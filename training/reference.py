@@ -40,11 +40,14 @@ def learn_reference(
     missing |= {name: float(np.isnan(numbers[:, i]).mean()) for i, name in enumerate(fields.numerical)}
     if fields.image:
         missing[fields.image] = float(1.0 - has_image.mean())
+    values = {field.column: _counts(products, i) for i, field in enumerate(fields.categorical)}
+    frequent = {column: dict(counts.most_common(N_VALUES)) for column, counts in values.items()}
     return Reference(
         n_products=len(products),
         classes=classes,
         numerical={name: _quantiles(numbers[:, i]) for i, name in enumerate(fields.numerical)},
-        categorical={f.column: _counts(products, i) for i, f in enumerate(fields.categorical)},
+        categorical=frequent,
+        others={column: counts.total() - sum(frequent[column].values()) for column, counts in values.items()},
         missing=missing,
     )
 
@@ -63,9 +66,8 @@ def _quantiles(values: NDArray[np.float64]) -> Histogram:
     return histogram(known, edges.tolist())
 
 
-def _counts(products: Sequence[Product], field_index: int) -> dict[str, int]:
-    counts = Counter(value for product in products for value in product.categories[field_index])
-    return dict(counts.most_common(N_VALUES))
+def _counts(products: Sequence[Product], field_index: int) -> Counter[str]:
+    return Counter(value for product in products for value in product.categories[field_index])
 
 
 def _share(flags: Sequence[bool]) -> float:

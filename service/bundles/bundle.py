@@ -67,6 +67,7 @@ class Reference(Frozen):
     categorical: dict[str, dict[str, int]] = Field(
         default_factory=dict
     )  # column -> value -> count, the most frequent values
+    others: dict[str, int] = Field(default_factory=dict)  # column -> count of all its other values
     missing: dict[str, float] = Field(default_factory=dict)  # column -> share in [0, 1]
 
 

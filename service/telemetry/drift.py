@@ -57,6 +57,7 @@ class DriftWatch:
         self._categorical = {
             field.column: field for field in fields.categorical if field.column in reference.categorical
         }
+        self._values = {field.column: field.values for field in fields.categorical}
         self._reference = reference
         self._n_products = 0.0
         self._counts: dict[tuple[Kind, str], NDArray[np.float64]] = {
@@ -84,7 +85,7 @@ class DriftWatch:
         for column in self._categorical:
             self._take_categories(column, records)
         for column in self._reference.missing:
-            n_missing = sum(not record.get(column) for record in records)
+            n_missing = sum(self._is_missing(column, record.get(column)) for record in records)
             self._counts["missing", column] += (n_missing, len(records) - n_missing)
 
     def indices(self) -> dict[tuple[Kind, str], float]:
@@ -99,6 +100,10 @@ class DriftWatch:
             self._n_products /= 2
             self._counts = {key: counts / 2 for key, counts in self._counts.items()}
 
+    def _is_missing(self, column: str, cell: object) -> bool:
+        """As in training, where a cell of blanks holds no category, and 0 is a number."""
+        return not self._values[column](cell) if column in self._values else cell is None or cell == ""
+
     def _take_categories(self, column: str, records: Sequence[Mapping[str, Any]]) -> None:
         places = {value: place for place, value in enumerate(self._reference.categorical[column])}
         counts = self._counts["field", column]
@@ -112,9 +117,14 @@ class DriftWatch:
             return np.asarray([share, 1 - share]) * max(self._reference.n_products, 1)
         if kind == "field" and name in self._categorical:
             counts = list(self._reference.categorical[name].values())
-            return np.asarray([*counts, max(0, self._reference.n_products - sum(counts))], dtype=np.float64)
+            return np.asarray([*counts, self._n_others(name, sum(counts))], dtype=np.float64)
         histogram = self._reference.classes[name] if kind == "class" else self._numerical[name]
         return np.asarray(histogram.counts, dtype=np.float64)
+
+    def _n_others(self, column: str, n_frequent: int) -> float:
+        """Values beside the frequent ones; where the reference does not say, as if each product had one at most."""
+        n_present = self._reference.n_products * (1 - self._reference.missing.get(column, 0.0))
+        return self._reference.others.get(column, max(0.0, n_present - n_frequent))
 
 
 def _empty(histogram: Histogram) -> NDArray[np.float64]:
