@@ -21,7 +21,7 @@ from training.members.linear import linear_logits
 from training.members.linear_design import design
 from training.members.linear_fit import fit_linear
 from training.members.trees import FittedTrees, fit_trees, tree_features
-from training.noise import label_trust, overruled
+from training.noise import label_trust
 from training.weights import class_weights, priors, trainable_classes
 
 FIELDS = FieldSpec.model_validate(
@@ -249,22 +249,6 @@ def test_a_yes_of_a_rare_class_is_not_doubted_for_being_rare() -> None:
 
     np.testing.assert_allclose(weights[:10], 0.5, rtol=1e-6)
     np.testing.assert_allclose(weights[10:], 0.99, atol=1e-3)
-
-
-@given(st.integers(0, 9_999))
-@settings(max_examples=25, deadline=None)
-def test_a_no_that_models_take_for_a_yes_is_learned_as_one_and_nothing_else_is_changed(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    targets = rng.integers(-1, 2, (20, 3)).astype(np.int8)
-    believed = rng.random((20, 3))
-
-    learned, weights = overruled(targets, believed)
-
-    missed = (targets == 0) & (believed > 0.5)
-    assert (learned[missed] == 1).all()
-    np.testing.assert_allclose(weights[missed], believed[missed], rtol=1e-6)
-    assert np.array_equal(learned[~missed], targets[~missed])
-    assert np.array_equal(weights[~missed], label_trust(targets, believed)[~missed])
 
 
 def test_class_weights_follow_the_square_root_of_the_imbalance_within_limits() -> None:

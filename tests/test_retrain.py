@@ -325,7 +325,5 @@ def test_answers_stand_over_merchant_labels_with_the_weight_they_are_given(
     assert said.sum() == 6
     assert lessons.human[said].mean() == pytest.approx(weight, rel=1e-4)
     assert lessons.in_calibration[said].mean() == pytest.approx(16.0, rel=1e-4)
-    targets, weights = lessons.for_loss(np.full((7, 3), 0.9))  # whoever is not asked is overruled
-    assert np.array_equal(targets[said], lessons.targets[said])
-    assert np.array_equal(weights[said], lessons.human[said])
-    assert np.array_equal(targets[~said], np.where(lessons.targets[~said] < 0, -1, 1))
+    trust = np.full((7, 3), 0.3, dtype=np.float32)
+    assert np.array_equal(lessons.loss_weights(trust)[~said], trust[~said])

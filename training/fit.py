@@ -31,6 +31,7 @@ from training.fitted import Clock, Fitted, write_fitted
 from training.gaps import gap_factors
 from training.held_out import Report, believed, cross_fit, make_folds, merchant_folds
 from training.joint import JointOptions
+from training.noise import label_trust
 from training.pretrained import ImageEncoder
 from training.retraining.human_labels import HumanLabels
 from training.retraining.lessons import HumanWeights, Lessons, with_people, without_people
@@ -112,11 +113,11 @@ def fit_ensemble(
     with clock.stage("encode"):
         data = prepare_part(catalogue, lessons.products, images=images, report=partial(progress, "encode products"))
     folds = make_folds(lessons.products, n_folds=options.n_folds, seed=options.seed)
-    said = _believed(catalogue, lessons, data, options=options, clock=clock, progress=progress)
-    learned, weights = lessons.for_loss(said)
-    standing = lessons.calibration_weights()
+    trust = _trust(catalogue, lessons, data, options=options, clock=clock, progress=progress)
+    weights = lessons.loss_weights(trust)
+    standing = lessons.calibration_weights(mask(targets))  # not weighed by trust: that is another base rate
     with clock.stage("cross-fit members"):
-        fit_some = partial(_fit_members, data, learned, weights, options=options)
+        fit_some = partial(_fit_members, data, targets, weights, options=options)
         report = partial(progress, "cross-fit members")
         held = cross_fit(data, folds, fit=fit_some, report=report, seed=options.seed)
     with clock.stage("calibrate"):
@@ -124,7 +125,7 @@ def fit_ensemble(
         calibration = replace(calibration, gaps=gap_factors(held.gaps, calibration, targets, standing))
     with clock.stage("train on all products"):
         report = partial(progress, "train on all products")
-        committee = _fit_members(data, learned, weights, np.arange(len(targets)), report, options=options)
+        committee = _fit_members(data, targets, weights, np.arange(len(targets)), report, options=options)
     return Fitted(lessons.products, targets, standing, data, held, committee, calibration, encoder_of(data, images))
 
 
@@ -188,7 +189,7 @@ def encoder_of(data: Prepared, images: ImageEncoder | None) -> nn.Module | None:
     return None if images is None or data.image_features is None else images.network
 
 
-def _believed(
+def _trust(
     catalogue: Catalogue,
     lessons: Lessons,
     data: Prepared,
@@ -196,15 +197,16 @@ def _believed(
     options: TrainingOptions,
     clock: Clock,
     progress: Progress,
-) -> NDArray[np.float64] | None:
-    """What models that learned from other merchants say, (n_products, n_classes); None where labels stand."""
+) -> Weights:
+    """How far each label is believed, (n_products, n_classes): merchants' by models that learned from others."""
+    known = mask(lessons.targets)
     if options.labels != "merchant" or not options.weigh_labels or not data.designs:
-        return None
+        return known
     with clock.stage("weigh labels"):
         merchants = merchants_of(catalogue.fields, lessons.products)
         apart = merchant_folds(merchants, lessons.products, n_folds=N_BELIEF_FOLDS, seed=options.seed)
-        known = mask(lessons.targets)
-        return believed(data, lessons.targets, known, apart, report=partial(progress, "weigh labels"))
+        said = believed(data, lessons.targets, known, apart, report=partial(progress, "weigh labels"))
+    return label_trust(lessons.targets, said)
 
 
 def _fit_quick(

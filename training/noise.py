@@ -1,4 +1,4 @@
-"""What to believe of each merchant label: how far to trust it, and when to overrule it, by models that never saw it."""
+"""How far to trust each merchant label: by the probability that models which never saw it give it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from training.weights import mask, priors
 
 MIN_TRUST = 0.02  # even a label that all models contradict keeps this weight
-OVERRULED = 0.5  # a no to which models give more than this is learned as a yes
 
 
 def label_trust(targets: NDArray[np.int8], out_of_fold: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -32,22 +31,3 @@ def label_trust(targets: NDArray[np.int8], out_of_fold: NDArray[np.floating]) ->
     """
     trust = np.where(targets == 1, out_of_fold / (out_of_fold + priors(targets)), 1.0 - out_of_fold)
     return (np.clip(trust, MIN_TRUST, 1.0) * mask(targets)).astype(np.float32)
-
-
-def overruled(
-    targets: NDArray[np.int8], out_of_fold: NDArray[np.floating]
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """What a loss takes from merchants' labels: targets and their weights.
-
-    A no that models believe to be a yes rather is learned as one, weighing p: merchants leave classes out far more
-    often than they make them up, and a rare class gets back the positives it lacks. Others stand, by their trust.
-
-    Parameters and source as in `label_trust`.
-
-    Returns
-    -------
-    (n_products, n_classes), 1 yes, 0 no, -1 unknown; (n_products, n_classes), float32
-    """
-    missed = (targets == 0) & (out_of_fold > OVERRULED)
-    weights = np.where(missed, out_of_fold, label_trust(targets, out_of_fold)).astype(np.float32)
-    return np.where(missed, 1, targets).astype(np.int8), weights

@@ -1,6 +1,6 @@
 """What a training learns from: the catalogue's products with their labels, and over them what people answered.
 
-Pure arrangement of arrays; what to believe of a merchant's label is left to `training.noise`.
+Pure arrangement of arrays; how far to trust a merchant's label is left to `training.noise`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from service.contracts import Product
 from training.catalogues.catalogue import Labels
 from training.catalogues.cells import UNKNOWN
-from training.noise import overruled
 from training.retraining.human_labels import HumanLabels
-from training.weights import mask
 
 Weights = NDArray[np.float32]
 
@@ -53,22 +51,13 @@ class Lessons:
     human: Weights
     in_calibration: Weights
 
-    def for_loss(self, out_of_fold: NDArray[np.floating] | None) -> tuple[Labels, Weights]:
-        """Targets and weights of a loss: people's answers over what is believed of merchants' labels.
+    def loss_weights(self, trust: Weights) -> Weights:
+        """People's weights over the trust in merchants' labels."""
+        return np.where(self.human > 0, self.human, trust).astype(np.float32)
 
-        Parameters
-        ----------
-        out_of_fold : (n_products, n_classes), probabilities of models that never saw the product; None: labels stand
-        """
-        people, labels, trust = self.human > 0, self.targets, mask(self.targets)
-        if out_of_fold is not None:
-            labels, trust = overruled(self.targets, out_of_fold)
-        targets = np.where(people, self.targets, labels).astype(np.int8)
-        return targets, np.where(people, self.human, trust).astype(np.float32)
-
-    def calibration_weights(self) -> Weights:
-        """Weights for calibration and thresholds, where merchants' labels stand: else the base rate is another."""
-        return np.where(self.human > 0, self.in_calibration, mask(self.targets)).astype(np.float32)
+    def calibration_weights(self, trust: Weights) -> Weights:
+        """The same for calibration and thresholds."""
+        return np.where(self.human > 0, self.in_calibration, trust).astype(np.float32)
 
 
 def without_people(products: Sequence[Product], targets: Labels) -> Lessons:

@@ -17,6 +17,7 @@ from training.catalogues.catalogue import Labels
 from training.committee import QuickMembers
 from training.held_out import HeldOut, Report
 from training.joint_training import predict_joint
+from training.noise import label_trust
 from training.platt import logit
 from training.predict import Progress, predict
 from training.retraining.lessons import Lessons
@@ -84,11 +85,11 @@ def cross_fitted(
     return HeldOut(logits, held.present)
 
 
-def plain_lessons(lessons: Lessons, held: HeldOut, state: TrainingState) -> tuple[Labels, NDArray[np.float32]]:
-    """Targets and weights by what the members' plain mean believes: good enough for trainings that only cross-fit."""
+def plain_weights(lessons: Lessons, held: HeldOut, state: TrainingState) -> NDArray[np.float32]:
+    """Weights by what the members' plain mean believes: good enough for trainings that only cross-fit."""
     votes = held.present[:, :, None].astype(np.float64)
     believed = (state.platt(held.logits) * votes).sum(axis=1) / np.maximum(votes.sum(axis=1), 1.0)
-    return lessons.for_loss(believed)
+    return lessons.loss_weights(label_trust(lessons.targets, believed))
 
 
 def _raw_logits(probabilities: NDArray[np.float32], state: TrainingState) -> NDArray[np.float32]:

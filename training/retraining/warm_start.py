@@ -19,19 +19,21 @@ from torch import nn
 
 from service.bundles.bundle import Bundle, Manifest
 from training.calibrate import Calibration, fit_calibration
-from training.catalogues.catalogue import Catalogue, Labels
+from training.catalogues.catalogue import Catalogue
 from training.committee import Committee, QuickMembers
 from training.fit import TrainingOptions, arranged, encoder_of, lessons_of
 from training.fitted import Clock, Fitted, write_fitted
 from training.held_out import HeldOut
+from training.noise import label_trust
 from training.predict import Progress
 from training.pretrained import ImageEncoder
 from training.retraining.human_labels import HumanLabels
 from training.retraining.lessons import Lessons
 from training.retraining.training_state import TrainingState, product_key
-from training.retraining.warm_held_out import cross_fitted, held_before, plain_lessons
+from training.retraining.warm_held_out import cross_fitted, held_before, plain_weights
 from training.retraining.warm_members import Further, same_images, trees_anew
 from training.retraining.warm_plan import WarmOptions, WarmPlan, make_plan
+from training.weights import mask
 
 WARM = "warm_start"  # of the provenance
 
@@ -99,11 +101,12 @@ class _Training:
         encoder : the pretrained network, for the graph
         """
         lessons, data = self.lessons, self.further.data
-        standing = lessons.calibration_weights()
+        standing = lessons.calibration_weights(mask(lessons.targets))
         held = self._held_out(known)
         with self.clock.stage("calibrate"):
             calibration = self._calibration(held, standing)
-        committee = self._committee(*lessons.for_loss(calibration(held.logits, held.present)))
+            trust = label_trust(lessons.targets, calibration(held.logits, held.present))
+        committee = self._committee(lessons.loss_weights(trust))
         return Fitted(lessons.products, lessons.targets, standing, data, held, committee, calibration, encoder)
 
     def _held_out(self, known: NDArray[np.int64]) -> HeldOut:
@@ -111,17 +114,17 @@ class _Training:
         with self.clock.stage("ask the incumbent"):
             held = held_before(self.incumbent, state, lessons.products, known, progress=self.progress)
         with self.clock.stage("cross-fit members"):
-            targets, weights = plain_lessons(lessons, held, state)
+            weights = plain_weights(lessons, held, state)
             report = partial(self.progress, "cross-fit members")
-            return cross_fitted(self.further, held, self.plan, targets, weights, report=report)
+            return cross_fitted(self.further, held, self.plan, lessons.targets, weights, report=report)
 
     def _calibration(self, held: HeldOut, standing: NDArray[np.float32]) -> Calibration:
         lessons = self.lessons
         fitted = fit_calibration(held.logits, held.present, lessons.targets, standing, people=lessons.human > 0)
         return replace(fitted, gaps=self.further.state.gaps)
 
-    def _committee(self, targets: Labels, weights: NDArray[np.float32]) -> Committee:
-        shown = self.plan.shown
+    def _committee(self, weights: NDArray[np.float32]) -> Committee:
+        targets, shown = self.lessons.targets, self.plan.shown
         with self.clock.stage("train on from the incumbent"):
             report = partial(self.progress, "train on from the incumbent")
             linear, network, curves = self.further.fit(
