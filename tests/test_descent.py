@@ -69,3 +69,18 @@ def test_a_column_at_its_minimum_stays_there_while_others_move() -> None:
     again = minimise(objective, start, n_iterations=200, n_pairs=6)
 
     np.testing.assert_allclose(again, solved, atol=2e-3)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_a_first_step_that_is_far_too_long_is_learned_from(seed: int) -> None:
+    """A gradient says nothing of curvature: here even a thirty-second part of its length leads up the other side."""
+    rng = np.random.default_rng(seed)
+    rows = np.stack([rng.normal(5, 1, 5_000), np.ones(5_000)], axis=1).astype(np.float32)
+    objective = Logistic(rows, rng.random((5_000, 3)) < 1 / (1 + np.exp(-0.1 * (rows[:, :1] - 5))), 0.5)
+    start = np.zeros((2, 3), dtype=np.float32)
+
+    loss, gradient = objective(minimise(objective, start, n_iterations=25, n_pairs=6))
+
+    assert np.all(loss < objective(start)[0])
+    assert np.abs(gradient).max() < 1.0

@@ -51,34 +51,49 @@ def minimise(objective: Objective, start: Columns, *, n_iterations: int, n_pairs
             break
         direction = _direction(gradient, pairs)
         size = np.ones_like(loss) if pairs else 1 / np.maximum(first_length, 1.0)
-        found = _search(objective, parameters, direction, size, loss=loss, slope=_dot(direction, gradient))
-        pairs.append(_pair(found.parameters - parameters, found.gradient - gradient))
+        found = _search(objective, parameters, direction, size, loss=loss, gradient=gradient)
+        pairs.append(found.tried)
         parameters, loss, gradient = found.parameters, found.loss, found.gradient
     return parameters
 
 
 @dataclass(frozen=True)
 class _Found:
+    """Where a search ended, and the last step that it tried, taken or not: a step too long tells of curvature, too."""
+
     parameters: Columns
     loss: PerClass
     gradient: Columns
+    tried: _Pair
 
 
 def _search(
-    objective: Objective, parameters: Columns, direction: Columns, size: PerClass, *, loss: PerClass, slope: PerClass
+    objective: Objective,
+    parameters: Columns,
+    direction: Columns,
+    size: PerClass,
+    *,
+    loss: PerClass,
+    gradient: Columns,
 ) -> _Found:
     """Halve the step of each class until its loss falls enough; a class whose loss will not fall stays where it is."""
-    for attempt in range(N_HALVINGS + 1):
+    slope = _dot(direction, gradient)
+    for _ in range(N_HALVINGS + 1):
         moved = parameters + direction * size.astype(np.float32)
         new_loss, new_gradient = objective(moved)
         falls = new_loss <= loss + SUFFICIENT * size * slope
         if falls.all():
             break
-        size = np.where(falls, size, size / 2 if attempt < N_HALVINGS else 0.0)
-    else:
-        moved = parameters + direction * size.astype(np.float32)
-        new_loss, new_gradient = objective(moved)
-    return _Found(moved, new_loss, new_gradient)
+        size = np.where(falls, size, size / 2)
+    pair = _pair(moved - parameters, new_gradient - gradient)
+    if falls.all():
+        return _Found(moved, new_loss, new_gradient, pair)
+    return _Found(
+        np.where(falls, moved, parameters),
+        np.where(falls, new_loss, loss),
+        np.where(falls, new_gradient, gradient),
+        pair,
+    )
 
 
 def _direction(gradient: Columns, pairs: deque[_Pair]) -> Columns:
