@@ -18,6 +18,13 @@ def test_the_distribution_function_is_scipys(shape: float, ratio: float) -> None
     assert regularised_gamma(shape, ratio * shape) == pytest.approx(stats.gamma.cdf(ratio * shape, shape), abs=1e-9)
 
 
+@given(st.floats(5.0, 8.0).map(lambda exponent: 10.0**exponent), st.floats(-6.0, 6.0))
+def test_the_distribution_function_of_a_large_shape_is_scipys(shape: float, deviations: float) -> None:
+    x = shape + deviations * np.sqrt(shape)
+
+    assert regularised_gamma(shape, x) == pytest.approx(stats.gamma.cdf(x, shape), abs=1e-6)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 10, 200])
 def test_with_weights_of_one_it_is_the_mid_p_poisson_interval(count: int) -> None:
     lower, upper = gamma_interval(count, variance=count, next_weight=1.0, next_variance=1.0)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from statistics import NormalDist
 
 _TOLERANCE = 1e-12
-_MOST_STEPS = 10_000
+_MOST_STEPS = 10_000  # of a sum, whose terms are as many as the root of the shape, times a few
+_LARGE_SHAPE = 1e6  # whose sums would be longer
 _MOST_HALVINGS = 100
 _CLOSE = 1e-10
 _PLAIN_SHAPE = 1e8  # above it a gamma variable is its mean to four digits
@@ -85,10 +87,13 @@ def gamma_share(x: float, *, mean: float, variance: float) -> float:
 def regularised_gamma(shape: float, x: float) -> float:
     """P(a, x): the chance that a gamma variable of this shape is at most x.
 
-    Source: Abramowitz & Stegun 1964, 6.5.29 (series) and 6.5.31 (continued fraction, by Lentz's method).
+    Source: Abramowitz & Stegun 1964, 6.5.29 (series) and 6.5.31 (continued fraction, by Lentz's method), 26.4.14 (the
+    cube root of a large shape's variable is normal).
     """
     if x <= 0.0:
         return 0.0
+    if shape > _LARGE_SHAPE:
+        return NormalDist().cdf(3.0 * math.sqrt(shape) * ((x / shape) ** (1.0 / 3.0) - 1.0 + 1.0 / (9.0 * shape)))
     scale = math.exp(shape * math.log(x) - x - math.lgamma(shape))
     return scale * _series(shape, x) if x < shape + 1.0 else 1.0 - scale * _fraction(shape, x)
 
