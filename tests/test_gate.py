@@ -148,10 +148,11 @@ def test_a_better_candidate_that_fails_one_class_is_refused_and_the_class_named(
 
 
 def test_a_class_that_loses_surely_but_next_to_nothing_is_no_objection() -> None:
-    """Of a class that neither model knows both answer a prior near zero, and one of the two is nearer to no."""
+    """Of a class that both models hardly know both are near zero, and one of the two is nearer to no."""
     answers = example()
     unknown = answers.class_index == 40
-    incumbent, candidate = (np.where(unknown, own, said) for own, said in (
+    about = np.random.default_rng(5).uniform(0.99, 1.01, len(unknown))
+    incumbent, candidate = (np.where(unknown, own * about, said) for own, said in (
         (1e-4, answers.incumbent), (2e-4, answers.candidate),
     ))  # fmt: skip
     nobody = replace(answers, answers=np.where(unknown, 0.0, answers.answers), incumbent=incumbent, candidate=candidate)
@@ -161,6 +162,26 @@ def test_a_class_that_loses_surely_but_next_to_nothing_is_no_objection() -> None
     assert [row.high < 0.0 for row in verdict.classes if row.name == "class 40"] == [True]
     assert verdict.promote, verdict.reasons
     assert "class 40" in " ".join(judge(nobody, checks=FINE, policy=Policy(negligible=0.0)).reasons)
+
+
+def test_answers_that_are_all_alike_prove_nothing_of_a_class_that_cannot_be_learned() -> None:
+    """Both models answer a prior; that some product is a yes, which would favour the higher one, was not seen."""
+    answers = example()
+    unknown = answers.class_index == 40
+    nobody = replace(
+        answers,
+        answers=np.where(unknown, 0.0, answers.answers),
+        incumbent=np.where(unknown, 0.0025, answers.incumbent),
+        candidate=np.where(unknown, 0.0225, answers.candidate),
+        priors=np.where(np.arange(N_CLASSES) == 40, 0.0025, answers.priors),
+    )
+
+    verdict = verdict_on(nobody)
+
+    assert verdict.promote, verdict.reasons
+    assert [(row.difference < -0.001, row.high) for row in verdict.classes if row.name == "class 40"] == [
+        (True, np.inf)
+    ]
 
 
 def test_better_probabilities_with_useless_thresholds_are_refused() -> None:

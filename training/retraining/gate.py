@@ -18,6 +18,8 @@ from training.retraining.gain import Judged, mean_gain, standardised_gains
 
 Float = NDArray[np.float64]
 
+ROUNDING = 1e-9  # of a difference, as a share of it
+
 
 @dataclass(frozen=True)
 class Checks:
@@ -179,14 +181,16 @@ def _interval(difference: float, influence: Float, *, level: float) -> Compariso
     """Interval of a difference that is a sum of independent contributions; each side is wrong with chance `level`.
 
     A few large weights make the sum far from normal: Student's t, with as many degrees of freedom as contributions
-    that matter (Satterthwaite 1946), keeps the promised level in simulation.
+    that matter (Satterthwaite 1946), keeps the promised level in simulation. Contributions that are all alike say
+    nothing of those that were not seen: a class that cannot be learned has its prior for every product, and a handful
+    of answers that are all no would prove the lower prior to be the better one.
     """
     squares = influence**2
     n, total = len(squares), float(squares.sum())
-    if n < 2:
+    if total == 0.0 and difference == 0.0:  # both models say the same
+        return Comparison(0.0, 0.0, 0.0)
+    if n < 2 or total <= (ROUNDING * difference) ** 2:
         return Comparison(difference, -math.inf, math.inf)
-    if total == 0.0:  # both models say the same
-        return Comparison(difference, difference, difference)
     freedom = max(1.0, total**2 / float((squares**2).sum()) - 1.0)
     margin = float(student_t.ppf(1.0 - level, freedom)) * math.sqrt(total * n / (n - 1))
     return Comparison(difference, difference - margin, difference + margin)
