@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.contracts import MODALITIES
+from service.contracts import MODALITIES, Modality
 from tests.catalogues import everything
 from tests.trainings import QUICKEST, silent
 from training.calibrate import fit_calibration
 from training.catalogues.catalogue import open_catalogue
 from training.export import EnsembleModule, run_module
 from training.fit import fit_ensemble
-from training.fitted import Clock
-from training.gaps import N_SAMPLED, Gap, gap_factors, sampled_gaps
+from training.fitted import Clock, Fitted
+from training.gaps import MAX_FACTOR, N_SAMPLED, Gap, gap_factors, sampled_gaps
 from training.manifest import member_cards
 
 N_PRODUCTS, N_CLASSES = 800, 2
@@ -67,20 +66,40 @@ def test_gaps_are_made_only_where_something_else_is_left() -> None:
     assert N_SAMPLED > 0
 
 
-@pytest.mark.parametrize("gap", [(), ("text",), ("categorical",), ("text", "image")])
-def test_the_graph_answers_with_a_gap_as_the_calibration_does(tmp_path: Path, gap: tuple[str, ...]) -> None:
-    catalogue = open_catalogue(everything(tmp_path / "shop"))
-    fitted = fit_ensemble(catalogue, options=QUICKEST, clock=Clock(), progress=silent)
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    catalogue = open_catalogue(everything(tmp_path_factory.mktemp("shop") / "shop"))
+    return fit_ensemble(catalogue, options=QUICKEST, clock=Clock(), progress=silent)
+
+
+def both(fitted: Fitted, gap: tuple[Modality, ...]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """What the graph answers to products with a gap, and what the calibration makes of the committee's words."""
     cards = member_cards(fitted.data, fitted.committee, fitted.calibration)
     apart = fitted.committee.quick.modules(fitted.data.encoding)
     module = EnsembleModule(apart, fitted.committee.network, cards, fitted.calibration).eval()
     data = fitted.data
     for modality in gap:
-        data = data.without(modality)  # type: ignore[arg-type]
-
-    answers = run_module(module, data.products)["probabilities"]
-
+        data = data.without(modality)
     expected = fitted.calibration(fitted.committee.logits(data), data.present(fitted.committee.members), ~data.have)
+    return run_module(module, data.products)["probabilities"], expected
+
+
+@pytest.mark.parametrize("gap", [(), ("text",), ("categorical",), ("text", "image")])
+def test_the_graph_answers_with_a_gap_as_the_calibration_does(fitted: Fitted, gap: tuple[Modality, ...]) -> None:
+    answers, expected = both(fitted, gap)
+
     assert fitted.calibration.gaps is not None
     assert np.ptp(fitted.calibration.gaps) > 0.1
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("gap", [("text", "categorical"), ("text", "categorical", "numerical")])
+def test_members_of_which_no_gap_thinks_much_are_still_heard_when_they_are_all_there_is(
+    fitted: Fitted, gap: tuple[Modality, ...]
+) -> None:
+    factors = np.full((len(MODALITIES), *fitted.calibration.stacking.shape), 1 / MAX_FACTOR)
+    forgotten = replace(fitted, calibration=replace(fitted.calibration, gaps=factors))
+
+    answers, expected = both(forgotten, gap)
+
     np.testing.assert_allclose(answers, expected, atol=1e-4)

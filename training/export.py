@@ -69,7 +69,7 @@ class EnsembleModule(nn.Module):
             "shift": calibration.members.shift,
             "ensemble_slope": calibration.ensemble.slope,
             "ensemble_shift": calibration.ensemble.shift,
-            "stacking": calibration.stacking + EDGE,
+            "stacking": calibration.stacking,
             "priors": calibration.priors,
             "gaps": np.ones(1) if calibration.gaps is None else calibration.gaps,
         }
@@ -88,7 +88,7 @@ class EnsembleModule(nn.Module):
         log_odds = (self.slope * stacked + self.shift).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
         members = torch.where(self.trainable, torch.sigmoid(log_odds), self.priors)
         present = (torch.matmul(batch["present"], self.reads) > 0).float().unsqueeze(2)
-        weights = present * self._stacking(batch["present"])
+        weights = present * (self._stacking(batch["present"]) + EDGE)  # several gaps can leave next to nothing of all
         total = weights.sum(1)
         pooled = (weights * log_odds).sum(1) / total.clamp(min=EDGE / 2)
         final = torch.sigmoid(self.ensemble_slope * pooled + self.ensemble_shift)
@@ -104,6 +104,7 @@ class EnsembleModule(nn.Module):
         """
         weights = self.stacking
         if self.gaps.dim() > 1:
+            weights = weights + EDGE
             missing = (1 - have).unsqueeze(2).unsqueeze(3)
             for column in range(len(MODALITIES)):
                 weights = weights * (1 + missing[:, column] * (self.gaps[column] - 1))
