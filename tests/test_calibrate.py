@@ -187,6 +187,16 @@ def test_a_precision_floor_is_kept_with_the_most_recall(seed: int) -> None:
     assert all(precision(lower) < 0.8 for lower in probabilities[probabilities < chosen])
 
 
+def test_a_weight_of_many_millions_leaves_the_others_their_say() -> None:
+    probabilities = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1])
+    positive = probabilities > 0.5
+    weights = np.array([2**24, 1, 1, 1, 1, 1], dtype=np.float32)
+
+    chosen = choose_threshold(probabilities, positive, weights, ThresholdObjective())
+
+    assert 0.2 < chosen <= 0.6
+
+
 @given(st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.floats(0, 1e6))
 def test_a_shrunk_threshold_lies_between_own_and_pooled(own: float, pooled: float, n_positives: float) -> None:
     threshold = shrunk_threshold(own, pooled, n_positives)

@@ -45,8 +45,10 @@ def choose_threshold(
     """The probability from which yes is answered, between two seen ones; 1 if no threshold reaches the precision."""
     order = np.argsort(-probabilities, kind="stable")
     ranked = probabilities[order]
-    true_positives = np.cumsum((weights * positive)[order])
-    said_yes = np.cumsum(weights[order])
+    true_positives = np.cumsum(
+        (weights * positive)[order], dtype=np.float64
+    )  # in single precision millions stand still
+    said_yes = np.cumsum(weights[order], dtype=np.float64)
     last_of_ties = np.append(ranked[1:] < ranked[:-1], True)
     if objective.objective == "precision-floor":
         reaches = last_of_ties & (true_positives >= objective.precision * np.maximum(said_yes, 1e-12))
@@ -55,7 +57,7 @@ def choose_threshold(
         best = int(np.flatnonzero(reaches)[-1])
     else:
         squared = objective.beta**2
-        n_positives = (weights * positive).sum()
+        n_positives = true_positives[-1]
         f_beta = (1 + squared) * true_positives / np.maximum(said_yes + squared * n_positives, 1e-12)
         best = int(np.argmax(np.where(last_of_ties, f_beta, -1.0)))
     below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
