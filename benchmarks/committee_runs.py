@@ -30,7 +30,7 @@ N_MISSING = 2_000  # test products that are asked again without a part
 # What each ablation changes in the shipped training.
 VARIANTS: dict[str, TrainingOptions] = {
     "shipped": TrainingOptions(),
-    "labels taken as they are": TrainingOptions(weigh_labels=False),
+    "labels taken as they are": TrainingOptions(doubt_merchants=False),
     "no modality dropout": TrainingOptions(joint=JointOptions(modality_dropout=0.0)),
     "no auxiliary losses": TrainingOptions(joint=JointOptions(auxiliary_weight=0.0)),
     "no class weights": TrainingOptions(joint=JointOptions(loss="plain")),

@@ -19,7 +19,6 @@ from tests.trainings import QUICKEST, silent
 from training.catalogues.catalogue import open_catalogue
 from training.encode import encode_products
 from training.fit import train
-from training.held_out import make_folds, merchant_folds
 from training.retraining.training_state import STATE, product_key, unpack_state
 
 
@@ -202,36 +201,6 @@ def test_a_catalogue_of_any_shape_can_be_trained_on(tmp_path: Path, shape: str) 
         if not trainable:
             np.testing.assert_allclose(probabilities[:, index], bundle.manifest.priors[index], atol=1e-6)
     assert any(bundle.manifest.trainable)
-
-
-def test_products_with_the_same_title_share_a_fold(catalogue_directory: Path) -> None:
-    products = open_catalogue(catalogue_directory).read("train").products * 2
-
-    folds = make_folds(products, n_folds=3, seed=0)
-
-    titled = [row for row, product in enumerate(products[:120]) if product.texts[0]]
-    assert all(folds[row] == folds[row + 120] for row in titled)
-    assert set(folds) == {0, 1, 2}
-
-
-def test_a_merchant_is_whole_in_a_fold_and_folds_are_of_like_size(catalogue_directory: Path) -> None:
-    products = open_catalogue(catalogue_directory).read("train").products
-    merchants = [f"m{row % 12 if row % 2 else 0}" for row in range(len(products))]  # one of them sends half of all
-
-    folds = merchant_folds(merchants, products, n_folds=3, seed=0)
-
-    assert len(set(zip(merchants, folds.tolist(), strict=True))) == len(set(merchants))
-    assert set(folds) == {0, 1, 2}
-
-
-@pytest.mark.parametrize("merchants", [["m0", "m1"], ["–"], ["m0"] * 9 + ["m1", "m2", "m3"]])
-def test_where_few_merchants_are_known_folds_are_drawn(catalogue_directory: Path, merchants: list[str]) -> None:
-    products = open_catalogue(catalogue_directory).read("train").products
-    named = [merchants[row % len(merchants)] for row in range(len(products))]
-
-    folds = merchant_folds(named, products, n_folds=3, seed=0)
-
-    np.testing.assert_array_equal(folds, make_folds(products, n_folds=3, seed=0))
 
 
 def test_calibration_brings_predictions_nearer_to_what_was_observed(bundle: Bundle) -> None:

@@ -17,7 +17,8 @@ from service.errors import CatalogueError
 from training.catalogues.catalogue import Catalogue, Labels
 from training.catalogues.merchants import merchants_of
 from training.fit import prepare_part
-from training.held_out import believed, merchant_folds
+from training.folds import merchant_folds
+from training.held_out import believed
 from training.noise import label_trust
 from training.platt import fit_platt, logit
 from training.weights import mask

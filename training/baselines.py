@@ -25,7 +25,7 @@ from training.committee import Prepared, network_for, prepare
 from training.encode import encode_products
 from training.evaluate import score
 from training.fit import prepare_part
-from training.held_out import make_folds
+from training.folds import make_folds
 from training.joint import JointNetwork, JointOptions
 from training.joint_training import predict_joint, train_joint
 from training.members.linear import linear_logits

@@ -1,8 +1,9 @@
 """Training from end to end: a catalogue's train part in, a complete bundle directory out.
 
 Two rounds of cross-fitting inside the train part come first. Linear members, over folds of whole merchants, say how
-far to trust each label; all members, over folds that keep equal titles together, give what calibration, stacking and
-thresholds are fitted on. Then all members are fitted on all products. The test part is never read.
+far to trust each label; all members, again over merchants or over folds that keep equal titles together, give what
+calibration, stacking and thresholds are fitted on. Then all members are fitted on all products. The test part is never
+read.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from training.catalogues.merchants import merchants_of
 from training.committee import Committee, Prepared, QuickMembers, fit_network, fit_quick, prepare
 from training.encode import encode_but_images, encode_products, learn_encoding
 from training.fitted import Clock, Fitted, write_fitted
+from training.folds import even_merchant_folds, make_folds, merchant_folds
 from training.gaps import gap_factors
-from training.held_out import Report, believed, cross_fit, make_folds, merchant_folds
+from training.held_out import Report, believed, cross_fit
 from training.joint import JointOptions
 from training.noise import label_trust
 from training.pretrained import ImageEncoder
@@ -49,7 +51,7 @@ class TrainingOptions:
 
     seed: int = 0
     labels: Literal["merchant", "truth"] = "merchant"
-    weigh_labels: bool = True  # by what models that have not seen them believe
+    doubt_merchants: bool = True  # weigh each label by what others' models believe, and cross-fit over merchants
     n_folds: int = 2
     n_threads: int = 2
     joint: JointOptions = field(default_factory=JointOptions)
@@ -112,7 +114,7 @@ def fit_ensemble(
     targets = lessons.targets
     with clock.stage("encode"):
         data = prepare_part(catalogue, lessons.products, images=images, report=partial(progress, "encode products"))
-    folds = make_folds(lessons.products, n_folds=options.n_folds, seed=options.seed)
+    folds = _folds(catalogue, lessons, options)
     trust = _trust(catalogue, lessons, data, options=options, clock=clock, progress=progress)
     weights = lessons.loss_weights(trust)
     standing = lessons.calibration_weights(mask(targets))  # not weighed by trust: that is another base rate
@@ -189,6 +191,18 @@ def encoder_of(data: Prepared, images: ImageEncoder | None) -> nn.Module | None:
     return None if images is None or data.image_features is None else images.network
 
 
+def _folds(catalogue: Catalogue, lessons: Lessons, options: TrainingOptions) -> NDArray[np.int64]:
+    """Folds for what calibration and stacking are fitted on.
+
+    A member that has learned a merchant's mistakes agrees with that merchant's other labels, and stacking would trust
+    it for that; so where merchants label, members speak of those from whom they have not learned.
+    """
+    if options.labels != "merchant" or not options.doubt_merchants:
+        return make_folds(lessons.products, n_folds=options.n_folds, seed=options.seed)
+    merchants = merchants_of(catalogue.fields, lessons.products)
+    return even_merchant_folds(merchants, lessons.products, lessons.targets, n_folds=options.n_folds, seed=options.seed)
+
+
 def _trust(
     catalogue: Catalogue,
     lessons: Lessons,
@@ -200,7 +214,7 @@ def _trust(
 ) -> Weights:
     """How far each label is believed, (n_products, n_classes): merchants' by models that learned from others."""
     known = mask(lessons.targets)
-    if options.labels != "merchant" or not options.weigh_labels or not data.designs:
+    if options.labels != "merchant" or not options.doubt_merchants or not data.designs:
         return known
     with clock.stage("weigh labels"):
         merchants = merchants_of(catalogue.fields, lessons.products)

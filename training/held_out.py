@@ -10,8 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.contracts import Modality, Product
-from service.features.text import words
+from service.contracts import Modality
 from training.committee import Committee, Prepared
 from training.gaps import Gap, sampled_gaps
 from training.members.linear import linear_logits
@@ -20,7 +19,6 @@ from training.platt import sigmoid
 
 Values = TypeVar("Values", bound=np.generic)
 Report = Callable[[int, int], None]  # steps done, steps in all
-MIN_GROUPS, MIN_GROUP_SHARE = 20, 0.05  # distinct texts, in all and as a share of the products
 
 
 @dataclass(frozen=True)
@@ -37,39 +35,6 @@ class HeldOut:
     logits: NDArray[np.float32]
     present: NDArray[np.bool_]
     gaps: tuple[Gap, ...] = ()
-
-
-def make_folds(products: Sequence[Product], *, n_folds: int, seed: int) -> NDArray[np.int64]:
-    """Fold of each product, (n_products,); products with the same first text share one, where texts mostly differ."""
-    keys = [" ".join(words(product.texts[0])) if product.texts else "" for product in products]
-    named = [key or f"\0{row}" for row, key in enumerate(keys)]  # a product without a title stands alone
-    distinct, group = np.unique(named, return_inverse=True)
-    if len(distinct) < MIN_GROUPS + len(products) * MIN_GROUP_SHARE:  # a text is then a kind, not a product
-        group = np.arange(len(products))
-    fold_of_group = np.random.default_rng(seed).permutation(int(group.max()) + 1) % n_folds
-    return fold_of_group[group].astype(np.int64)
-
-
-def merchant_folds(
-    merchants: Sequence[str], products: Sequence[Product], *, n_folds: int, seed: int
-) -> NDArray[np.int64]:
-    """Fold of each product, (n_products,), in which each merchant is whole; those of `make_folds` where few are known.
-
-    A model that learned from a merchant repeats the mistakes that the merchant makes throughout, and then believes its
-    other labels. One that did not learn from it sees them.
-
-    Parameters
-    ----------
-    merchants : of each product
-    """
-    names, of_product, sizes = np.unique(np.asarray(merchants), return_inverse=True, return_counts=True)
-    if len(names) < n_folds or sizes.max() > len(products) / 2:
-        return make_folds(products, n_folds=n_folds, seed=seed)
-    fold_of, filled = np.zeros(len(names), dtype=np.int64), np.zeros(n_folds, dtype=np.int64)
-    for name in np.argsort(-sizes, kind="stable"):
-        fold_of[name] = int(np.argmin(filled))
-        filled[fold_of[name]] += sizes[name]
-    return np.asarray(fold_of[of_product], dtype=np.int64)
 
 
 def believed(

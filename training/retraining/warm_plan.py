@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.held_out import make_folds
+from training.folds import make_folds
 from training.retraining.lessons import Lessons
 
 N_FOLDS = 2
