@@ -13,9 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from service.errors import CatalogueError
 from tests.catalogues import N_PRODUCTS, SCRIPTS, SHAPES, WORDS, bad_images
+from tests.trainings import silent
 from training.catalogues.catalogue import open_catalogue
-from training.catalogues.tables import write_table
+from training.catalogues.catalogue_file import PartName
+from training.catalogues.tables import column_names, write_table
+from training.replay.replay_pool import read_pool
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -148,3 +152,18 @@ def test_a_part_without_products_is_empty(tmp_path: Path) -> None:
     assert part.truth is not None
     assert part.truth.shape == (0, 1)
     assert part.n_unmatched_labels == 1
+    with pytest.raises(CatalogueError, match=r"\[stream\] of empty has no products; fill its table p.csv"):
+        open_catalogue(tmp_path).read_filled("stream")
+
+
+@pytest.mark.parametrize("part", ["train", "stream", "test"])
+def test_a_replay_of_a_part_without_products_is_refused_in_words(tmp_path: Path, part: PartName) -> None:
+    directory = SHAPES["text_only"](tmp_path)
+    catalogue = open_catalogue(directory)
+    table = catalogue.path(part)
+    names = column_names(table)
+    table.unlink()
+    write_table(table, {name: [] for name in names})
+
+    with pytest.raises(CatalogueError, match=rf"\[{part}\] of .* has no products"):
+        read_pool(open_catalogue(directory), progress=silent)

@@ -143,7 +143,7 @@ def audit(catalogue: Catalogue, *, n_folds: int, seed: int, progress: Progress) 
     CatalogueError
         If the train part has no merchant labels, or nothing but images to tell by.
     """
-    part = catalogue.read("train")
+    part = catalogue.read_filled("train")
     if part.merchant_labels is None:
         raise CatalogueError(f"{catalogue.name}: the train part has no merchant_labels table; name one in [train]")
     labels = part.merchant_labels

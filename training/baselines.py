@@ -122,7 +122,7 @@ def read_study(
     CatalogueError
         If the train part lacks these labels, or the test part its truth.
     """
-    part, test = catalogue.read("train"), catalogue.read("test")
+    part, test = catalogue.read_filled("train"), catalogue.read_filled("test")
     targets = part.merchant_labels if labels == "merchant" else part.truth
     if targets is None or test.truth is None:
         raise CatalogueError(f"{catalogue.name}: baselines need {labels} labels in [train] and truth in [test]")

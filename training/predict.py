@@ -59,10 +59,10 @@ def evaluate_bundle(
     Raises
     ------
     CatalogueError
-        If fields or classes differ from the bundle's, or the part has no truth.
+        If fields or classes differ from the bundle's, or the part has no product or no truth.
     """
     check_fit(bundle, catalogue)
-    table = catalogue.read(part)
+    table = catalogue.read_filled(part)
     if table.truth is None:
         raise CatalogueError(f"[{part}] of {catalogue.name} names no truth; evaluation needs it in catalogue.toml")
     predictions = predict(bundle, table.products, progress=progress)

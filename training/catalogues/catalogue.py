@@ -147,6 +147,21 @@ class Catalogue:
         truth, n_unmatched_truth = self._labels(tables.truth, row_of)
         return Part(products, merchant_labels, truth, tuple(missing), n_unmatched + n_unmatched_truth)
 
+    def read_filled(self, part: PartName) -> Part:
+        """The same of a part that must have a product.
+
+        Raises
+        ------
+        CatalogueError
+            As `read`, and if there is no product.
+        """
+        found = self.read(part)
+        if not found.products:
+            raise CatalogueError(
+                f"[{part}] of {self.name} has no products; fill its table {self._tables(part).products}"
+            )
+        return found
+
     def with_truth(self, part: PartName) -> Catalogue:
         """This catalogue with the truth of a part: as its catalogue.toml names it, or else the table that lies beside.
 

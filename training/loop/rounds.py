@@ -232,7 +232,7 @@ def _rates(positive: NDArray[np.bool_], truth: Labels) -> tuple[float | None, fl
 
 
 def _shop(catalogue: Catalogue, options: LoopOptions) -> _Shop:
-    part = catalogue.read("stream")
+    part = catalogue.read_filled("stream")
     if part.truth is None:
         raise CatalogueError("the loop needs the truth of the stream, to simulate annotators by it")
     ids = [product.product_id for product in part.products]

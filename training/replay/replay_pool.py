@@ -82,11 +82,12 @@ def read_pool(
     Raises
     ------
     CatalogueError
-        If it has no merchant labels to start from, or no truth to play the annotator or to test on.
+        If a part has no product, or it has no merchant labels to start from, or no truth to play the annotator or to
+        test on.
     """
     with suppress(CatalogueError):  # without the truth of train, only the stream can be asked about
         catalogue = catalogue.with_truth("train")
-    train, stream, test = (catalogue.read(part) for part in ("train", "stream", "test"))
+    train, stream, test = (catalogue.read_filled(part) for part in ("train", "stream", "test"))
     if train.merchant_labels is None or stream.truth is None or test.truth is None:
         raise CatalogueError("a replay needs merchant labels of train, and the truth of stream and test")
     unknown = np.full_like(train.merchant_labels, -1)
