@@ -24,7 +24,7 @@ from service.telemetry.queue_metrics import QueueMetrics
 
 logger = logging.getLogger(__name__)
 
-HELD_PRODUCTS = 256  # weighed together: arithmetic on a few rows costs hardly less than on many
+HELD_PRODUCTS = 64  # weighed together: arithmetic on a few rows costs hardly less than on many, which hold others up
 
 
 class CohortSink(Protocol):

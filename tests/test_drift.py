@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from service.bundles.bundle import Histogram, Manifest, Reference
+from service.contracts import CategoricalField
 from service.taxonomy import Taxonomy
-from service.telemetry.drift import N_ENOUGH, N_REMEMBERED, DriftWatch, stability_index
+from service.telemetry.drift import N_ENOUGH, N_REMEMBERED, DriftWatch, stability_index, stability_indices
 from service.telemetry.metrics import Metrics
-from service.telemetry.traffic import BIT_BOUNDS, MAX_PRODUCTS, PROBABILITY_BOUNDS, Seen, TrafficWatch, bounds
+from service.telemetry.traffic import BIT_BOUNDS, COUNTED_TOGETHER, PROBABILITY_BOUNDS, Seen, TrafficWatch, bounds
 from tests.tiny_bundle import CLASSES, FIELDS, MEMBERS, tiny_manifest
 from training.catalogues.catalogue import Catalogue
 from training.catalogues.catalogue_file import ThresholdSettings
@@ -30,6 +31,7 @@ REFERENCE = Reference(
     categorical={"brand": {"Acme": 500, "Nord": 300}},
     missing={"title": 0.01, "image": 0.5},
 )
+SEVERAL = FIELDS.model_copy(update={"categorical": (CategoricalField(column="brand", separator=","),)})
 counts = st.lists(st.integers(0, 10_000), min_size=2, max_size=12)
 
 
@@ -44,6 +46,17 @@ def test_the_index_is_symmetric_and_never_negative(pair: tuple[list[int], list[i
 
     assert stability_index(expected, actual) == pytest.approx(stability_index(actual, expected))
     assert stability_index(expected, actual) >= 0
+
+
+@given(st.lists(counts, min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_indices_found_together_are_those_found_one_by_one(histograms: list[list[int]], seed: int) -> None:
+    others = [np.random.default_rng(seed).integers(0, 9999, len(histogram)) for histogram in histograms]
+    starts = np.cumsum([0, *map(len, histograms)])[:-1].tolist()
+
+    together = stability_indices(np.concatenate(histograms), np.concatenate(others), starts)
+
+    one_by_one = [stability_index(expected, actual) for expected, actual in zip(histograms, others, strict=True)]
+    assert together == pytest.approx(one_by_one)
 
 
 def test_the_index_of_large_counts_is_the_textbooks_sum() -> None:
@@ -141,6 +154,18 @@ def test_what_a_reference_was_learned_from_does_not_drift_from_it(knows_others: 
     assert drifted <= (set() if knows_others else {"merchant_category"})  # of which an older bundle says too little
 
 
+def test_values_of_one_cell_count_alike_as_a_list_and_as_a_text() -> None:
+    as_lists, as_texts = (DriftWatch(REFERENCE, fields=SEVERAL, classes=CLASSES) for _ in range(2))
+    none = np.zeros((N_ENOUGH, len(CLASSES)))
+
+    as_lists.take(none, [{"brand": ["Acme", "Nord", "Else"]}] * N_ENOUGH)
+    as_texts.take(none, [{"brand": "Acme, Nord,Else"}] * N_ENOUGH)
+
+    found = as_lists.indices()["field", "brand"]
+    assert found == as_texts.indices()["field", "brand"]
+    assert found == pytest.approx(stability_index([500, 300, 200], [N_ENOUGH] * 3))
+
+
 def test_classes_drift_when_their_probabilities_do() -> None:
     drift = watch()
 
@@ -212,12 +237,27 @@ def test_every_product_is_counted_once_however_often_it_is_published() -> None:
     assert registry.get_sample_value("winnow_disagreement_total", {"le": bounds(BIT_BOUNDS)[-1]}) == 21
 
 
-def test_what_is_kept_is_bounded() -> None:
+@given(st.lists(st.integers(1, 2 * COUNTED_TOGETHER), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+def test_products_are_counted_once_however_they_come(sizes: list[int], seed: int) -> None:
     watch, registry = traffic()
+    rng = np.random.default_rng(seed)
+    batches = [
+        rng.choice(np.asarray([0.0, 0.05, 0.3, 0.31, 1.0], dtype=np.float32), size=(size, len(CLASSES)))
+        for size in sizes
+    ]
 
-    watch.take(seen(np.zeros((MAX_PRODUCTS, len(CLASSES)), dtype=np.float32)))
+    for batch in batches:
+        watch.take(seen(batch))
+        assert watch.n_kept < COUNTED_TOGETHER
+    watch.publish()
 
-    assert registry.get_sample_value("winnow_probabilities_total", {"class": "black", "le": "+Inf"}) == MAX_PRODUCTS
+    for index, name in enumerate(CLASSES):
+        column = np.concatenate([batch[:, index] for batch in batches])
+        for upper, bound in zip(
+            (*map(np.float32, PROBABILITY_BOUNDS), np.inf), bounds(PROBABILITY_BOUNDS), strict=True
+        ):
+            found = registry.get_sample_value("winnow_probabilities_total", {"class": name, "le": bound})
+            assert found == np.count_nonzero(column <= upper)
 
 
 def test_very_many_classes_share_their_series() -> None:
