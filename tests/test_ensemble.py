@@ -58,6 +58,42 @@ def test_runs_by_length_say_of_each_product_what_one_run_says(bundle: Bundle, ba
     assert len(np.unique(at_once.probabilities, axis=0)) > 3  # so that a mixed-up order would show
 
 
+def without_pictures() -> dict[str, NDArray[Any]]:
+    """Inputs as `collate` makes them where no product has a picture."""
+    inputs = golden_inputs()
+    present = inputs["present"] * np.asarray([1, 0, 1, 1], dtype=np.float32)
+    return inputs | {"image_rows": np.asarray([len(present)]), "present": present}
+
+
+def counting_pictures() -> onnx.ModelProto:
+    """The tiny graph, but its embedding is multiplied by how many pictures there are."""
+    graph = tiny_graph()
+    (last,) = [node for node in graph.graph.node if "embedding" in node.output]
+    last.output[0] = "embedding_of_one"
+    graph.graph.node.extend(
+        [
+            helper.make_node("Shape", ["image_rows"], ["n_pictures"]),
+            helper.make_node("Cast", ["n_pictures"], ["times"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["embedding_of_one", "times"], ["embedding"]),
+        ]
+    )
+    return graph
+
+
+@pytest.mark.parametrize(("graph", "needs_none"), [(tiny_graph(), True), (counting_pictures(), False)])
+def test_products_without_pictures_run_without_any_only_where_that_says_the_same(
+    bundle: Bundle, graph: onnx.ModelProto, needs_none: bool
+) -> None:
+    ensemble = Ensemble(with_graph(bundle, graph))
+
+    predictions = ensemble.predict(without_pictures())
+
+    expected = ReferenceEvaluator(graph).run(list(OUTPUTS), without_pictures())
+    for name, values in zip(OUTPUTS, expected, strict=True):
+        np.testing.assert_allclose(getattr(predictions, name), values, atol=1e-6)
+    assert ensemble.needs_no_picture is needs_none
+
+
 def test_a_member_abstains_where_none_of_its_modalities_is_present(bundle: Bundle) -> None:
     predictions = Ensemble(bundle).predict(golden_inputs())
 
