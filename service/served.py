@@ -34,6 +34,7 @@ MAX_KEPT_CHARACTERS = 1_000_000  # of an image in base64: a cohort keeps a hundr
 N_RUNS = 8  # of the graph, in what is answered together: sorted by length, its products have an eighth less padding
 N_PLAIN = 2  # times as many products a run where none has a picture: the graph takes a tenth less of each
 MANY_PRODUCTS = 8  # from here on, encoding them together costs less than one by one
+FEW_PRODUCTS = 16  # without pictures: up to here the graph takes hardly longer than the way to a thread and back
 N_DECODED = 64  # products whose images are decoded together, at most
 QUIET_TURNS = 2  # a request that has arrived begins its work in the turn after next
 
@@ -78,6 +79,7 @@ class Served:
         bundle = read_bundle(directory)
         self.manifest: Manifest = bundle.manifest
         self._batch_size = batch_size
+        self._device = device
         self._inference = inference
         self._decoders = decoders
         self._encoder = Encoder(bundle.encoding)
@@ -163,8 +165,12 @@ class Served:
         return Scored(batch, 0, len(products))
 
     async def _predict(self, records: Sequence[Record], images: Sequence[Pixels | None]) -> Predictions:
-        """Encode here and run the graph in its thread: two threads of Python only wait for each other."""
+        """Encode here and run the graph in its thread: two threads of Python only wait for each other.
+
+        The graph of few products without pictures runs here, too: whoever comes meanwhile would wait for it anyway.
+        """
         started = perf_counter()
+        has_pictures = any(image is not None for image in images)
         if len(records) < MANY_PRODUCTS:
             product = self.manifest.fields.product
             pairs = zip(records, images, strict=True)
@@ -172,10 +178,11 @@ class Served:
             predict = partial(self._ensemble.predict, inputs)
         else:
             batch = self._batch_encoder.encode(records, images)
-            has_pictures = any(image is not None for image in images)
             n_at_once = self._batch_size if has_pictures else N_PLAIN * self._batch_size
             predict = partial(self._ensemble.predict_by_length, batch, n_at_once)
         self._metrics.batch_stage("encode", perf_counter() - started)
+        if len(records) <= FEW_PRODUCTS and not has_pictures and self._device == "cpu":
+            return self._infer(predict)
         return await asyncio.get_running_loop().run_in_executor(self._inference, self._infer, predict)
 
     def _infer(self, predict: Callable[[], Predictions]) -> Predictions:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from service.classifier import Classification, Classifier
+from service.decoding import Decoders
 from service.errors import NoBundle
-from service.served import MAX_KEPT_CHARACTERS, N_DECODED, Served, to_be_kept
+from service.served import FEW_PRODUCTS, MAX_KEPT_CHARACTERS, N_DECODED, Served, to_be_kept
 from service.telemetry.metrics import Metrics
 from tests.tiny_bundle import EXAMPLE, write_tiny_bundle
 
@@ -99,6 +102,28 @@ def test_a_request_is_answered_by_the_bundle_it_began_with(classifier: Classifie
     assert (before.served.manifest.version, after.served.manifest.version) == ("tiny-1", "tiny-2")
     assert all(row == pytest.approx(probabilities(before)[0], abs=1e-6) for row in probabilities(before))
     assert probabilities(before)[0] != pytest.approx(probabilities(after)[0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("n_products", "image", "is_answered"),
+    [(1, None, True), (FEW_PRODUCTS, None, True), (FEW_PRODUCTS + 1, None, False), (1, picture("red"), False)],
+)
+def test_the_graph_of_few_products_without_pictures_needs_no_thread(
+    tiny_bundle: Path, n_products: int, image: bytes | None, is_answered: bool
+) -> None:
+    metrics = Metrics(CollectorRegistry())
+    ended, decoders = ThreadPoolExecutor(1), Decoders(1, on_decoded=lambda _: None)
+    ended.shutdown()
+    served = Served(
+        tiny_bundle, batch_size=8, device="cpu", inference=ended, decoders=decoders, metrics=metrics, keeper=None
+    )
+    records = [product(str(number))[0] for number in range(n_products)]
+
+    with nullcontext() if is_answered else pytest.raises(RuntimeError, match="after shutdown"):
+        parts, _ = asyncio.run(served.classify(records, {} if image is None else {0: image}))
+        assert sum(len(part.answers) for part in parts) == n_products
+
+    decoders.close()
 
 
 def test_without_a_bundle_there_is_nothing_to_ask() -> None:
