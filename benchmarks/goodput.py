@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
 import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.claims import Claim, conclude
 from benchmarks.load import run_load
-from benchmarks.servers import ROOT, Server, bentoml_home, serving, winnow_command
+from benchmarks.servers import ROOT, Server, apart, bentoml_home, serving, winnow_command
 from benchmarks.traffic import classify_request, groups, stand_in, stream
 from training.catalogues.catalogue import open_catalogue
 
@@ -67,22 +65,10 @@ def main() -> int:
             shutil.copytree(bentoml_home() / "models", home / "models")
         requests = [classify_request(records) for records in groups(stream(catalogue, 500).records, N_TOGETHER)]
         environment = {"BENTOML_HOME": str(home), "WINNOW_WORKERS": "1"}
-        with _apart("winnow", environment) as server:
+        winnow = serving("winnow", winnow_command(), ready="/readyz", environment=environment)
+        with apart(winnow) as server:  # four times the load costs its sender four times as much, too
             rounds = [_round(server, requests, arguments.seconds) for _ in range(arguments.rounds)]
     return conclude(f"Goodput, {N_TOGETHER} products a request, one worker", list(_claims(rounds)))
-
-
-@contextmanager
-def _apart(name: str, environment: Mapping[str, str]) -> Iterator[Server]:
-    """Serve on one processor and send from another: four times the load costs its sender four times as much, too."""
-    processors = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, processors[:1])  # the server and its threads inherit it
-    try:
-        with serving(name, winnow_command(), ready="/readyz", environment=environment) as server:
-            os.sched_setaffinity(0, processors[-1:])
-            yield server
-    finally:
-        os.sched_setaffinity(0, processors)
 
 
 def _round(server: Server, requests: Sequence[bytes], seconds: float) -> tuple[float, Offered, Offered]:

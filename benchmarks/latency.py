@@ -1,7 +1,7 @@
 """How long answers take: alone, at half of capacity, before and after a burst, and at four times capacity.
 
-Run: python -m benchmarks.latency [CATALOGUE]. Capacity is what 64 connections that never pause get; the rates are
-fractions of it, of an open loop. One product a request, without images.
+Run: python -m benchmarks.latency [CATALOGUE] [--apart]. Capacity is what 64 connections that never pause get; the
+rates are fractions of it, of an open loop. One product a request, without images.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import itertools
 import statistics
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +21,7 @@ from benchmarks.classify import CONCURRENCY, N_PRODUCTS, bundle_home, posted
 from benchmarks.contenders import WINNOW
 from benchmarks.load import run_load
 from benchmarks.open_load import OpenLoad, run_open_load
-from benchmarks.servers import ROOT, Server, bentoml_home
+from benchmarks.servers import ROOT, Server, apart, bentoml_home
 from service.bundles.bundle_store import BundleStore
 from training.catalogues.catalogue import open_catalogue
 
@@ -32,16 +33,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each open-loop run")
     parser.add_argument("--requests", type=int, default=2_000, help="to find the capacity with")
+    parser.add_argument("--apart", action="store_true", help="server and sender on a processor each")
     arguments = parser.parse_args()
     catalogue = open_catalogue(arguments.catalogue)
     records = list(itertools.islice(catalogue.records("test"), N_PRODUCTS))
     requests = [WINNOW.request([posted(catalogue, record, images=False)]) for record in records]
     bundle = BundleStore(bentoml_home()).load("current")
     table = _table(arguments.rounds, arguments.seconds)
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        WINNOW.serving(bundle, bundle_home(bundle, Path(directory))) as server,
-    ):
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        serving = WINNOW.serving(bundle, bundle_home(bundle, Path(directory)))
+        server = stack.enter_context(apart(serving) if arguments.apart else serving)
         run_load(server.port, requests, n_requests=1_000, concurrency=CONCURRENCY)
         rounds = [
             _round(server, requests, arguments.requests, arguments.seconds, seed) for seed in range(arguments.rounds)

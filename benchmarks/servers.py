@@ -8,7 +8,7 @@ import subprocess
 import time
 import venv
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,19 @@ def serving(
     finally:
         _stop(server)
         started.wait(timeout=20)
+
+
+@contextmanager
+def apart(start: AbstractContextManager[Server]) -> Iterator[Server]:
+    """Serve on one processor and send from another, so that neither takes the other's time."""
+    processors = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, processors[:1])  # the server and its threads inherit it
+    try:
+        with start as server:
+            os.sched_setaffinity(0, processors[-1:])
+            yield server
+    finally:
+        os.sched_setaffinity(0, processors)
 
 
 def peer_python(name: str, requirements: Sequence[str]) -> Path:
