@@ -19,6 +19,7 @@ from benchmarks.load import request_bytes
 from benchmarks.servers import Server, peer_python, serving, winnow_command
 
 Records = Sequence[Mapping[str, Any]]
+START_SECONDS = 180.0  # Ray starts eight processes first
 
 
 def _ours(records: Records) -> bytes:
@@ -67,7 +68,9 @@ class Contender:
                 **self.environment,
             }
             command = [python, *self.arguments] if self.arguments else winnow_command()
-            with serving(self.name, command, ready=self.ready, environment=environment) as server:
+            with serving(
+                self.name, command, ready=self.ready, environment=environment, start_seconds=START_SECONDS
+            ) as server:
                 yield server
 
 
@@ -92,6 +95,10 @@ CONTENDERS = (
     Contender(
         "LitServe", ("litserve", "uvloop", "httptools"), ("-m", "benchmarks.peers.litserve_app", "--port", "{port}"),
         "/health",
+    ),
+    Contender(
+        "Ray Serve", ("ray[serve]",), ("-m", "benchmarks.peers.ray_app", "--port", "{port}"), "/-/healthz",
+        environment={"RAY_USAGE_STATS_ENABLED": "0"},
     ),
     Contender(
         "BentoML batchable", ("bentoml==1.4.39",), (*_BENTOML, "benchmarks.peers.bentoml_app:Batchable"), "/readyz"
