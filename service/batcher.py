@@ -69,6 +69,11 @@ class Batcher(Generic[Item, Answer]):
         self._waiting: deque[_Piece[Item, Answer]] = deque()
         self._n_running = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._waiting and not self._n_running
+
     async def submit(self, items: Sequence[Item]) -> list[Answer]:
         """Answer some items, in pieces of at most a batch, in order; raise what the batch raised."""
         loop = asyncio.get_running_loop()

@@ -24,7 +24,10 @@ from service.telemetry.queue_metrics import QueueMetrics
 
 logger = logging.getLogger(__name__)
 
-HELD_PRODUCTS = 64  # weighed together: arithmetic on a few rows costs hardly less than on many, which hold others up
+HELD_PRODUCTS = 256  # weighed together: arithmetic on a few rows costs hardly less than on many
+HELD_BATCHES = (
+    32  # small ones are weighed sooner: they come where somebody would notice being held up for a millisecond
+)
 
 
 class CohortSink(Protocol):
@@ -92,7 +95,8 @@ class CohortKeeper:
                 self._add_held()
             self._held.append(held)
             self._n_held += len(records)
-            if self._n_held >= min(HELD_PRODUCTS, self._intake.n_until_full):
+            is_enough = self._n_held >= min(HELD_PRODUCTS, self._intake.n_until_full)
+            if is_enough or len(self._held) >= HELD_BATCHES:
                 self._add_held()
         except Exception as error:  # noqa: BLE001  the answer is ready; whatever is wrong here must not cost it
             self._count_failed(len(records), error)

@@ -181,7 +181,8 @@ class Served:
             n_at_once = self._batch_size if has_pictures else N_PLAIN * self._batch_size
             predict = partial(self._ensemble.predict_by_length, batch, n_at_once)
         self._metrics.batch_stage("encode", perf_counter() - started)
-        if len(records) <= FEW_PRODUCTS and not has_pictures and self._device == "cpu":
+        runs_here = len(records) <= FEW_PRODUCTS and not has_pictures and self._device == "cpu"
+        if runs_here and self._files.is_idle:  # else threads that decode wait for this one
             return self._infer(predict)
         return await asyncio.get_running_loop().run_in_executor(self._inference, self._infer, predict)
 

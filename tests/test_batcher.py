@@ -207,3 +207,15 @@ def test_waiting_for_quiet_loses_and_mixes_nothing(requests: list[list[int]]) ->
     answers = asyncio.run(main())
 
     assert [[v for part in parts for v in part.values] for parts in answers] == [[2 * i for i in r] for r in requests]
+
+
+def test_a_batcher_is_idle_until_something_comes_and_after_it_was_answered() -> None:
+    async def use(machine: Machine, batcher: Batcher[int, Doubled]) -> list[bool]:
+        idle = [batcher.is_idle]
+        (task,) = await queued(batcher, [1])
+        idle.append(batcher.is_idle)
+        machine.go.set()
+        await task
+        return [*idle, batcher.is_idle]
+
+    assert run_with(use) == [True, False, True]

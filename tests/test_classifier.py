@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -104,25 +105,63 @@ def test_a_request_is_answered_by_the_bundle_it_began_with(classifier: Classifie
     assert probabilities(before)[0] != pytest.approx(probabilities(after)[0], abs=1e-3)
 
 
+@pytest.fixture
+def ended() -> ThreadPoolExecutor:
+    """The thread of the graph, which takes no more work and says so."""
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    return executor
+
+
+def served_by(directory: Path, inference: ThreadPoolExecutor, decoders: Decoders) -> Served:
+    metrics = Metrics(CollectorRegistry())
+    return Served(
+        directory, batch_size=8, device="cpu", inference=inference, decoders=decoders, metrics=metrics, keeper=None
+    )
+
+
 @pytest.mark.parametrize(
     ("n_products", "image", "is_answered"),
     [(1, None, True), (FEW_PRODUCTS, None, True), (FEW_PRODUCTS + 1, None, False), (1, picture("red"), False)],
 )
 def test_the_graph_of_few_products_without_pictures_needs_no_thread(
-    tiny_bundle: Path, n_products: int, image: bytes | None, is_answered: bool
+    tiny_bundle: Path, ended: ThreadPoolExecutor, n_products: int, image: bytes | None, is_answered: bool
 ) -> None:
-    metrics = Metrics(CollectorRegistry())
-    ended, decoders = ThreadPoolExecutor(1), Decoders(1, on_decoded=lambda _: None)
-    ended.shutdown()
-    served = Served(
-        tiny_bundle, batch_size=8, device="cpu", inference=ended, decoders=decoders, metrics=metrics, keeper=None
-    )
+    decoders = Decoders(1, on_decoded=lambda _: None)
+    served = served_by(tiny_bundle, ended, decoders)
     records = [product(str(number))[0] for number in range(n_products)]
 
     with nullcontext() if is_answered else pytest.raises(RuntimeError, match="after shutdown"):
         parts, _ = asyncio.run(served.classify(records, {} if image is None else {0: image}))
         assert sum(len(part.answers) for part in parts) == n_products
 
+    decoders.close()
+
+
+def test_the_graph_leaves_the_event_loop_to_images_that_are_decoded(
+    tiny_bundle: Path, ended: ThreadPoolExecutor
+) -> None:
+    go_on = threading.Event()
+
+    def hold(_: float) -> None:
+        go_on.wait(20)
+
+    decoders = Decoders(1, on_decoded=hold)
+    served = served_by(tiny_bundle, ended, decoders)
+    record, image = product("1", image=picture("red"))
+    assert image is not None
+
+    async def main() -> tuple[object, object]:
+        decoding = asyncio.create_task(served.classify([record], {0: image}))
+        await asyncio.sleep(0)
+        plain = asyncio.create_task(served.classify([record], {}))
+        await asyncio.wait([plain])
+        go_on.set()
+        return await asyncio.gather(plain, decoding, return_exceptions=True)
+
+    said = asyncio.run(main())
+
+    assert ["after shutdown" in str(one) for one in said] == [True, True]
     decoders.close()
 
 

@@ -17,7 +17,15 @@ from service.contracts import CategoricalField
 from service.taxonomy import Taxonomy
 from service.telemetry.drift import N_ENOUGH, N_REMEMBERED, DriftWatch, stability_index, stability_indices
 from service.telemetry.metrics import Metrics
-from service.telemetry.traffic import BIT_BOUNDS, COUNTED_TOGETHER, PROBABILITY_BOUNDS, Seen, TrafficWatch, bounds
+from service.telemetry.traffic import (
+    BIT_BOUNDS,
+    COUNTED_BATCHES,
+    COUNTED_TOGETHER,
+    PROBABILITY_BOUNDS,
+    Seen,
+    TrafficWatch,
+    bounds,
+)
 from tests.tiny_bundle import CLASSES, FIELDS, MEMBERS, tiny_manifest
 from training.catalogues.catalogue import Catalogue
 from training.catalogues.catalogue_file import ThresholdSettings
@@ -258,6 +266,16 @@ def test_products_are_counted_once_however_they_come(sizes: list[int], seed: int
         ):
             found = registry.get_sample_value("winnow_probabilities_total", {"class": name, "le": bound})
             assert found == np.count_nonzero(column <= upper)
+
+
+def test_many_small_batches_are_counted_before_they_are_many_products() -> None:
+    watch, _ = traffic()
+    one = seen(np.full((1, len(CLASSES)), 0.75, dtype=np.float32))
+
+    for _ in range(COUNTED_BATCHES + 3):
+        watch.take(one)
+
+    assert watch.n_kept == 3
 
 
 def test_very_many_classes_share_their_series() -> None:

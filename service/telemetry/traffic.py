@@ -23,7 +23,8 @@ Whole = NDArray[np.int64]
 
 PROBABILITY_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 BIT_BOUNDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-COUNTED_TOGETHER = 256  # products: arithmetic on a few rows costs hardly less, and on all of a second holds others up
+COUNTED_TOGETHER = 1_024  # products: arithmetic on a few rows costs hardly less than on many
+COUNTED_BATCHES = 64  # small ones are counted sooner: they come where somebody would notice being held up
 N_RECORDS = 4  # of each batch: enough for the fields' drift, and cheap
 MAX_RECORDS = 64  # of those counted together: as many as of large batches
 
@@ -89,7 +90,7 @@ class TrafficWatch:
         """Keep a batch, and count what is kept once it is enough."""
         self._kept.append(seen)
         self._n_kept += len(seen.probabilities)
-        if self._n_kept >= COUNTED_TOGETHER:
+        if self._n_kept >= COUNTED_TOGETHER or len(self._kept) >= COUNTED_BATCHES:
             self._count()
 
     def publish(self) -> None:
