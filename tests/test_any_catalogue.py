@@ -140,6 +140,18 @@ def test_half_a_character_at_the_end_of_a_cut_title_is_replaced(tmp_path: Path) 
     assert [product.texts[0] for product in products] == ["Mug \ufffd", "Mug 😀"]
 
 
+def test_a_whole_number_beyond_all_others_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(f'{{"sku": "1", "price": 1{"0" * 400}}}\n{{"sku": "2", "price": 7}}\n')
+    (tmp_path / "l.jsonl").write_text('{"sku": "1", "mug": 1}\n')
+    tables = '[train]\nproducts = "p.jsonl"\nmerchant_labels = "l.jsonl"'
+    (tmp_path / "catalogue.toml").write_text(f'name = "vast"\n[fields]\nid = "sku"\nnumerical = ["price"]\n{tables}')
+
+    first, second = open_catalogue(tmp_path).read("train").products
+
+    assert math.isnan(first.numbers[0])
+    assert second.numbers == (7.0,)
+
+
 def test_a_part_without_products_is_empty(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("sku,title\n")
     (tmp_path / "l.csv").write_text("sku,mug\n1,1\n")

@@ -120,8 +120,11 @@ def plain_column(cells: Sequence[object], *, kinds: frozenset[type]) -> bool:
     found = set(map(type, cells))
     if not found <= kinds:
         return False
-    if float in found:
-        return all(cell is None or math.isfinite(cell) for cell in cells)  # type: ignore[arg-type]  # they are numbers
+    if float in found or int in found:
+        try:
+            return all(cell is None or math.isfinite(cell) for cell in cells)  # type: ignore[arg-type]  # they are numbers
+        except OverflowError:  # whole numbers have no end in JSON
+            return False
     if str in found:
         try:
             "".join(filter(None, cells)).encode()  # type: ignore[arg-type]  # they are texts
