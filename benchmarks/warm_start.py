@@ -123,9 +123,7 @@ def timed_train(catalogue: Catalogue, directory: Path, options: TrainingOptions,
 def run(catalogue: Catalogue, arguments: argparse.Namespace, seed: int, home: Path) -> dict[str, Any]:
     """One seed: the first training, the warm rounds, and a cold training of the same answers."""
     options = TrainingOptions(seed=seed, n_threads=arguments.threads, human=HumanWeights(arguments.human_weight))
-    warm = WarmOptions(
-        epochs=arguments.epochs, n_replayed=arguments.replayed, rate=arguments.rate, shrink=arguments.shrink
-    )
+    warm = WarmOptions(epochs=arguments.epochs, n_replayed=arguments.replayed, rate=arguments.rate)
     test, stream = catalogue.read("test"), catalogue.read("stream")
     first = home / f"first-{seed}"
     if not first.exists():
@@ -185,7 +183,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=defaults.epochs)
     parser.add_argument("--replayed", type=int, default=defaults.n_replayed)
     parser.add_argument("--rate", type=float, default=defaults.rate)
-    parser.add_argument("--shrink", type=float, default=defaults.shrink)
     arguments = parser.parse_args()
     opened = open_catalogue(arguments.catalogue)
     sample = Sample(**vars(replace(opened)), n_products=arguments.products)

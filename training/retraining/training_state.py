@@ -1,7 +1,7 @@
 """The training state: what a bundle carries so that the next training can begin where this one ended.
 
 The network's weights, those of the linear members, and what the members said of each product before they had seen it.
-Kept in half precision: a warm start shrinks and perturbs the weights by far more than that rounds.
+Kept in half precision: a warm start moves the weights by far more than that rounds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trains the incumbent's members on: linear ones from their weights, the network from its own, shrunk and perturbed.
+"""Trains the incumbent's members on: the linear ones and the network from their weights.
 
 Trees are grown anew. Which products they are shown is left to `training.retraining.warm_plan`.
 """
@@ -116,23 +116,16 @@ def _linear_member(arrays: Arrays) -> LinearMember:
 def _network(
     data: Prepared, targets: Labels, state: TrainingState, *, options: TrainingOptions, warm: WarmOptions
 ) -> JointNetwork:
-    """The incumbent's network, its weights shrunk and perturbed: trained on, they learn as well as fresh ones.
-
-    Source: Ash, Adams 2020, arXiv:1910.08475.
-    """
+    """The incumbent's network, ready to be trained on."""
     torch.manual_seed(options.seed)
     rate = options.joint.learning_rate * warm.rate
     joint = replace(options.joint, epochs=warm.epochs, min_steps=1, learning_rate=rate)
     network = network_for(data, n_classes=targets.shape[1], options=joint)
-    fresh = {name: values.clone() for name, values in network.named_parameters()}
     try:
         network.load_state_dict(_tensors(state.network))
     except RuntimeError as error:
         raise CannotGoOn("the incumbent's network is built in another way than this version builds them") from error
     with torch.no_grad():
-        for name, values in network.named_parameters():
-            if values.dim() > 1:  # biases and the gains of normalising layers are no weights
-                values.mul_(warm.shrink).add_(fresh[name], alpha=1.0 - warm.shrink)
         change = torch.from_numpy(class_weights(targets)).log() - network.log_class_weights
         for name in network.members:  # training takes the class weights of these targets
             network.heads[name].get_parameter("bias").add_(change)

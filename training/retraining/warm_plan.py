@@ -22,13 +22,11 @@ class WarmOptions:
     epochs : over the new products and the replayed ones
     n_replayed : products of earlier trainings that are shown again; of those that people labelled, half at most
     rate : of learning, as a share of a cold training's
-    shrink : factor of the network's weights before they are perturbed
     """
 
-    epochs: int = 4
-    n_replayed: int = 2_000
+    epochs: int = 3
+    n_replayed: int = 5_000
     rate: float = 0.5
-    shrink: float = 0.9
 
 
 @dataclass(frozen=True)
