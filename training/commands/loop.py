@@ -76,7 +76,7 @@ def _run(catalogue: Catalogue, home: Path, options: LoopOptions) -> LoopReport:
     with progress_bars() as progress:
         return run(
             catalogue, home=home, options=options, inherited=inherited_environment(), progress=progress,
-            on_round=lambda one: messages.print(loop_line(one)),
+            images=image_encoder(catalogue), on_round=lambda one: messages.print(loop_line(one)),
         )  # fmt: skip
 
 

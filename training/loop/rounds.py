@@ -28,6 +28,7 @@ from training.loop.newcomers import Newcomers, TestAnswers, measured, rounds_wit
 from training.loop.running_service import drift, running_service, wait_until
 from training.loop.simulate import Annotators, Client, Labelling, Traffic, send
 from training.predict import Progress, evaluate_bundle
+from training.pretrained import ImageEncoder
 from training.retraining.gate import Policy
 from training.retraining.retrain import NothingNew, Retraining, RetrainOptions, retrain
 
@@ -81,6 +82,7 @@ def loop(
     options: LoopOptions,
     inherited: Mapping[str, str],
     progress: Progress,
+    images: ImageEncoder | None = None,
     policy: Policy | None = None,
     on_round: Callable[[Round], None] = lambda _: None,
 ) -> LoopReport:
@@ -90,6 +92,7 @@ def loop(
     ----------
     home : BENTOML_HOME of the loop's own service; the label queue lies in it, too
     inherited : environment of this process
+    images : the pretrained encoder, where bundles are trained with it
 
     Raises
     ------
@@ -106,7 +109,7 @@ def loop(
         queue = open_store(database, lease_seconds=LEASE_SECONDS)
         try:
             for number in range(1, options.n_rounds + 1):
-                one = _Turn(catalogue, store, queue, url, home, options, _numbered(progress, number), policy)
+                one = _Turn(catalogue, store, queue, url, home, options, _numbered(progress, number), images, policy)
                 rounds.append(one.run(number, shop))
                 on_round(rounds[-1])
         finally:
@@ -129,6 +132,7 @@ class _Turn:
     home: Path
     options: LoopOptions
     progress: Progress
+    images: ImageEncoder | None
     policy: Policy | None
 
     def run(self, number: int, shop: _Shop) -> Round:
@@ -192,6 +196,7 @@ class _Turn:
                 options=self.options.retraining,
                 now=datetime.now(UTC),
                 progress=self.progress,
+                images=self.images,
                 policy=self.policy,
             )
         except NothingNew:

@@ -202,7 +202,7 @@ def _train(
                     warm=options.warm, progress=progress, people=labels, images=images, remarks=remarks,
                 )  # fmt: skip
             except CannotGoOn as error:
-                logger.warning("a cold start", extra={"reason": str(error)})
+                logger.warning("a cold start: %s", error)
                 cold()
         return read_manifest(store.load(store.save(directory)))
 
