@@ -14,17 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from service.bundles.bundle import read_bundle
+from service.bundles.bundle_store import BundleStore
 from service.ensemble import Ensemble
 from service.errors import CatalogueError
 from service.features.encoder import Encoder, collate
 from tests.catalogues import everything, png
-from tests.trainings import QUICKEST, silent
+from tests.trainings import OPTIONS, QUICKEST, silent
 from training.catalogues.catalogue import open_catalogue
 from training.encode import encode_products
 from training.feature_store import FeatureStore, content_key
 from training.fit import train
+from training.loop.rounds import LoopOptions, loop
 from training.members.efficientnet import EPSILON, N_LAST, STAGES, EfficientNetLite0
 from training.pretrained import ImageEncoder, read_encoder
+from training.retraining.warm_start import WARM
 
 Weights = dict[str, Tensor]
 
@@ -232,3 +235,26 @@ def test_a_bundle_trained_on_features_gives_the_same_from_pictures(tmp_path: Pat
     assert 0 < len(seen) < len(products)
     assert np.ptp(said.member_probabilities[seen, member], axis=0).max() > 0.1
     assert np.ptp(np.delete(said.member_probabilities[:, member], seen, axis=0), axis=0).max() < 1e-6
+
+
+@pytest.mark.slow
+def test_a_loop_trains_on_with_the_encoder_of_its_first_bundle(tmp_path: Path) -> None:
+    catalogue = open_catalogue(everything(tmp_path / "catalogue"))
+    encoder, _ = encoder_in(tmp_path / "cache")
+    train(catalogue, directory=tmp_path / "draft", options=QUICKEST, images=encoder, progress=silent)
+    store = BundleStore(tmp_path / "home")
+    first = store.save(tmp_path / "draft")
+    store.promote(first)
+
+    loop(
+        catalogue,
+        home=tmp_path / "home",
+        options=LoopOptions(n_rounds=1, n_tasks=10, n_questions=2, retraining=OPTIONS),
+        inherited=os.environ,
+        progress=silent,
+        images=encoder,
+    )
+
+    (candidate,) = (one for one in store.manifests() if one.version != first)
+    assert candidate.provenance[WARM]["from"] == first
+    assert "image_pretrained" in [card.name for card in candidate.members]
