@@ -25,7 +25,7 @@ from training.retraining.training_state import TrainingState
 from training.retraining.warm_members import Further
 from training.retraining.warm_plan import N_FOLDS, WarmPlan, some_of
 
-N_FOLD_SHARE = 4  # of the replayed products, one in so many is shown to a training that only cross-fits
+N_FOLD_SHARE = 10  # of the replayed products, one in so many is shown to a training that only cross-fits
 LEAST_SLOPE = 1e-3  # a member whose line is flatter says nothing, and its logits cannot be read back
 MAX_LOGIT = 15.0
 
