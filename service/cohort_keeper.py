@@ -25,9 +25,7 @@ from service.telemetry.queue_metrics import QueueMetrics
 logger = logging.getLogger(__name__)
 
 HELD_PRODUCTS = 256  # weighed together: arithmetic on a few rows costs hardly less than on many
-HELD_BATCHES = (
-    32  # small ones are weighed sooner: they come where somebody would notice being held up for a millisecond
-)
+HELD_BATCHES = 32  # small ones are weighed sooner: they come where a millisecond's delay would be noticed
 
 
 class CohortSink(Protocol):

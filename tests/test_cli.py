@@ -69,7 +69,8 @@ def test_a_wrong_argument_is_one_sentence_and_not_a_traceback(
     assert "Traceback" not in result.stderr
 
 
-def test_an_interrupted_training_leaves_the_store_as_it_was(trained: Shell) -> None:
+@pytest.mark.parametrize("ended", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_told_to_end_leaves_the_store_as_it_was(trained: Shell, ended: signal.Signals) -> None:
     before = sorted(path.name for path in (trained.directory / "bentoml" / "models" / "winnow").iterdir())
     command = [sys.executable, "-m", "training.cli", "train", "data/demo"]
     process = subprocess.Popen(
@@ -80,12 +81,13 @@ def test_an_interrupted_training_leaves_the_store_as_it_was(trained: Shell) -> N
     while not any(drafts.glob("*")):  # the training has begun with its first
         assert process.poll() is None, process.stderr and process.stderr.read()
         time.sleep(0.01)  # another process starts: there is nothing else to wait on
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ended)
     process.communicate(timeout=300)
 
     after = sorted(path.name for path in (trained.directory / "bentoml" / "models" / "winnow").iterdir())
     assert process.returncode != 0
     assert after == before
+    assert not any(drafts.glob("*"))
 
 
 def test_help_names_every_command_and_the_first_tour(trained: Shell) -> None:

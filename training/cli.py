@@ -6,6 +6,7 @@ What a command works with is found in `training.commands.workplace`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -80,6 +81,7 @@ def serve(
 def main() -> None:
     """Run the command line; an error of ours is one sentence and exit status 1."""
     os.environ.setdefault(*WAIT_POLICY)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was begun is cleared up
     try:
         app()
     except WinnowError as error:

@@ -45,9 +45,8 @@ def choose_threshold(
     """The probability from which yes is answered, between two seen ones; 1 if no threshold reaches the precision."""
     order = np.argsort(-probabilities, kind="stable")
     ranked = probabilities[order]
-    true_positives = np.cumsum(
-        (weights * positive)[order], dtype=np.float64
-    )  # in single precision millions stand still
+    # in single precision a sum of millions stands still
+    true_positives = np.cumsum((weights * positive)[order], dtype=np.float64)
     said_yes = np.cumsum(weights[order], dtype=np.float64)
     last_of_ties = np.append(ranked[1:] < ranked[:-1], True)
     if objective.objective == "precision-floor":

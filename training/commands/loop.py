@@ -20,6 +20,7 @@ from training.console import loop_line, loop_table, messages, newcomers_table, p
 if TYPE_CHECKING:
     from training.loop.loop_report import LoopReport
     from training.loop.rounds import LoopOptions
+    from training.pretrained import ImageEncoder
 
 
 def loop(
@@ -62,25 +63,28 @@ def loop(
         n_rounds=n_rounds, n_tasks=n_tasks, error_rate=error_rate, seed=seed, retraining=retraining,
         unseen_class=unseen,
     )  # fmt: skip
-    _first_bundle(opened, BundleStore(own), seed=seed, ours_will_do=unseen is None)
-    done = _run(opened, own, options)
+    images = image_encoder(opened)
+    _first_bundle(opened, BundleStore(own), seed=seed, images=images, ours_will_do=unseen is None)
+    done = _run(opened, own, options, images)
     path = write_loop_report(report or REPORTS / f"loop-{opened.name}.html", done)
     tables = (loop_table(done), *([newcomers_table(done)] if unseen is not None else ()))
     show(done.to_json(), *tables, as_json=as_json)
     messages.print(f"Report: {path}. Model store and label queue of this loop: {own}")
 
 
-def _run(catalogue: Catalogue, home: Path, options: LoopOptions) -> LoopReport:
+def _run(catalogue: Catalogue, home: Path, options: LoopOptions, images: ImageEncoder | None) -> LoopReport:
     from training.loop.rounds import loop as run  # noqa: PLC0415  loads torch
 
     with progress_bars() as progress:
         return run(
             catalogue, home=home, options=options, inherited=inherited_environment(), progress=progress,
-            images=image_encoder(catalogue), on_round=lambda one: messages.print(loop_line(one)),
+            images=images, on_round=lambda one: messages.print(loop_line(one)),
         )  # fmt: skip
 
 
-def _first_bundle(catalogue: Catalogue, store: BundleStore, *, seed: int, ours_will_do: bool) -> None:
+def _first_bundle(
+    catalogue: Catalogue, store: BundleStore, *, seed: int, images: ImageEncoder | None, ours_will_do: bool
+) -> None:
     """Begin with the bundle that is served here if it will do and is of this catalogue, and train one otherwise."""
     if store.current() is not None:
         return
@@ -91,4 +95,4 @@ def _first_bundle(catalogue: Catalogue, store: BundleStore, *, seed: int, ours_w
             store.promote(store.save(model_store().load(current)))
             return
     messages.print(f"No bundle of {catalogue.name} is served here: training one first.")
-    store.promote(fit_bundle(catalogue, store=store, labels="merchant", seed=seed, images=image_encoder(catalogue)))
+    store.promote(fit_bundle(catalogue, store=store, labels="merchant", seed=seed, images=images))
