@@ -44,8 +44,8 @@ class EnsembleModule(nn.Module):
     shift: Tensor
     ensemble_slope: Tensor
     ensemble_shift: Tensor
-    stacking: Tensor
-    gaps: Tensor
+    log_stacking: Tensor
+    log_gaps: Tensor
     priors: Tensor
     trainable: Tensor
 
@@ -62,16 +62,18 @@ class EnsembleModule(nn.Module):
         self.apart = nn.ModuleDict(apart)
         self.network = network
         self.names = tuple(card.name for card in cards)
+        self.shape = calibration.stacking.shape  # (n_members, n_classes)
         reads = [[modality in card.modalities for card in cards] for modality in MODALITIES]
         self.register_buffer("reads", torch.tensor(reads, dtype=torch.float32))
+        gaps = np.ones((len(MODALITIES), *self.shape)) if calibration.gaps is None else calibration.gaps
         numbers = {
             "slope": calibration.members.slope,
             "shift": calibration.members.shift,
             "ensemble_slope": calibration.ensemble.slope,
             "ensemble_shift": calibration.ensemble.shift,
-            "stacking": calibration.stacking,
+            "log_stacking": np.log(calibration.stacking + EDGE).ravel(),
+            "log_gaps": np.log(gaps).reshape(len(MODALITIES), -1),
             "priors": calibration.priors,
-            "gaps": np.ones(1) if calibration.gaps is None else calibration.gaps,
         }
         for name, values in numbers.items():
             self.register_buffer(name, torch.from_numpy(np.asarray(values, dtype=np.float32)))
@@ -84,7 +86,7 @@ class EnsembleModule(nn.Module):
             batch["image_features"] = on_rows(self.image_encoder(batch["images"]), batch, self.network.n_image_features)
         logits, embedding = self.network.calibrated(batch)
         logits |= {name: member(batch) for name, member in self.apart.items()}
-        stacked = torch.stack([logits[name] for name in self.names], dim=1)
+        stacked = torch.cat([logits[name] for name in self.names], dim=1).view(-1, *self.shape)
         log_odds = (self.slope * stacked + self.shift).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
         members = torch.where(self.trainable, torch.sigmoid(log_odds), self.priors)
         present = (torch.matmul(batch["present"], self.reads) > 0).float().unsqueeze(2)
@@ -96,19 +98,13 @@ class EnsembleModule(nn.Module):
         return torch.where(known, final, self.priors), members, embedding
 
     def _stacking(self, have: Tensor) -> Tensor:
-        """Stacking weights, (n_members, n_classes), or where gaps change them (n, n_members, n_classes).
+        """Stacking weights, (n, n_members, n_classes), times a factor for each modality that a product lacks.
 
         Parameters
         ----------
         have : (n, n_modalities), 1 where a product has it
         """
-        weights = self.stacking
-        if self.gaps.dim() > 1:
-            weights = weights + EDGE
-            missing = (1 - have).unsqueeze(2).unsqueeze(3)
-            for column in range(len(MODALITIES)):
-                weights = weights * (1 + missing[:, column] * (self.gaps[column] - 1))
-        return weights
+        return torch.exp(torch.addmm(self.log_stacking, 1 - have, self.log_gaps)).view(-1, *self.shape)
 
 
 def run_module(module: EnsembleModule, products: Sequence[EncodedProduct]) -> dict[str, NDArray[np.float32]]:

@@ -93,7 +93,8 @@ def design(
 
 def hinges(numbers: Tensor) -> Tensor:
     """Numbers followed by their excess over each knot, (n, n_numbers * (1 + n_knots)): a line that may bend."""
-    return torch.cat([numbers, *(torch.relu(numbers - knot) for knot in KNOTS)], dim=1)
+    excess = torch.relu(numbers.unsqueeze(1) - torch.tensor(KNOTS).unsqueeze(1))
+    return torch.cat([numbers, excess.flatten(1)], dim=1)
 
 
 def _sharing(encoding: Encoding, n_columns: int) -> csr_array:
