@@ -6,11 +6,14 @@ What a batch does is left to the function it is given; which products wait is le
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, Self, TypeVar
+
+from service.errors import Overloaded
 
 
 class Rows(Protocol):
@@ -46,6 +49,8 @@ class Batcher(Generic[Item, Answer]):
     quiet_turns : turns of the event loop without anything new before a batch starts that is not full. An item that
         comes alone waits for microseconds; of a crowd, all whose requests have arrived go together, where a batch that
         starts with the first of them leaves the others to small batches, which cost up to three times as much an item.
+    patience_seconds : whoever has waited longer when their turn comes is refused, so that no work is spent on answers
+        that nobody waits for any more
     on_wait : told how many seconds the first of each batch has waited
     """
 
@@ -56,6 +61,7 @@ class Batcher(Generic[Item, Answer]):
         max_batch_size: int,
         n_running: int = 1,
         quiet_turns: int = 0,
+        patience_seconds: float = math.inf,
         on_wait: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._run = run
@@ -63,6 +69,7 @@ class Batcher(Generic[Item, Answer]):
         self._max_batch_size = max_batch_size
         self._max_running = n_running
         self._quiet_turns = quiet_turns
+        self._patience_seconds = patience_seconds
         self._n_submitted = 0
         self._n_waiting = 0
         self._is_gathering = False
@@ -75,7 +82,13 @@ class Batcher(Generic[Item, Answer]):
         return not self._waiting and not self._n_running
 
     async def submit(self, items: Sequence[Item]) -> list[Answer]:
-        """Answer some items, in pieces of at most a batch, in order; raise what the batch raised."""
+        """Answer some items, in pieces of at most a batch, in order; raise what the batch raised.
+
+        Raises
+        ------
+        Overloaded
+            If they have waited for too long.
+        """
         loop = asyncio.get_running_loop()
         size = self._max_batch_size
         pieces: list[_Piece[Item, Answer]] = [
@@ -107,7 +120,7 @@ class Batcher(Generic[Item, Answer]):
             self._start(loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch = self._take()
+        batch = self._take(loop.time() - self._patience_seconds)
         if not batch:
             return
         items = batch[0].items if len(batch) == 1 else [item for piece in batch for item in piece.items]
@@ -118,11 +131,13 @@ class Batcher(Generic[Item, Answer]):
         if self._waiting:
             self._gather(loop)
 
-    def _take(self) -> list[_Piece[Item, Answer]]:
+    def _take(self, arrived_after: float) -> list[_Piece[Item, Answer]]:
         batch: list[_Piece[Item, Answer]] = []
         room = self._max_batch_size
         while self._waiting:
             piece = self._waiting[0]
+            if piece.arrived < arrived_after:
+                _fail(piece, Overloaded("too much waited before this request; send it again later"))
             if not piece.answer.done():  # else its caller has gone
                 if batch and (piece.alone or len(piece.items) > room):
                     break

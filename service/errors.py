@@ -255,7 +255,7 @@ class TooManyRequests(TurnedAway):
 
 
 class Overloaded(TurnedAway):
-    """The request waited for a slot as long as it may."""
+    """The request waited for a slot, or for the work before it, as long as it may."""
 
     status = 503
     title = "overloaded"

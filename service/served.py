@@ -36,6 +36,7 @@ N_PLAIN = 2  # times as many products a run where none has a picture: the graph 
 MANY_PRODUCTS = 8  # from here on, encoding them together costs less than one by one
 FEW_PRODUCTS = 16  # without pictures: up to here the graph takes hardly longer than the way to a thread and back
 N_DECODED = 64  # products whose images are decoded together, at most
+PATIENCE_SECONDS = 10.0  # behind other requests: most clients have given up by then
 QUIET_TURNS = 2  # a request that has arrived begins its work in the turn after next
 
 Record = Mapping[str, Any]
@@ -90,11 +91,13 @@ class Served:
             max_batch_size=min(N_DECODED, N_RUNS * batch_size),
             n_running=decoders.n_threads,
             quiet_turns=QUIET_TURNS,
+            patience_seconds=PATIENCE_SECONDS,
         )
         self._pictured: Batcher[Pictured, Scored] = Batcher(
             self._run,
             max_batch_size=N_RUNS * batch_size,
             quiet_turns=QUIET_TURNS,
+            patience_seconds=PATIENCE_SECONDS,
             on_wait=lambda seconds: metrics.classify.batch_stage("wait", seconds),
         )
         self._ensemble = Ensemble(bundle, device=device)

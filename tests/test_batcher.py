@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.batcher import Batcher
+from service.errors import Overloaded
 
 T = TypeVar("T")
 
@@ -135,6 +136,28 @@ def test_a_caller_that_goes_away_while_its_batch_runs_harms_nobody() -> None:
         return await tasks[1]
 
     assert run_with(use) == [Doubled([4])]
+
+
+def test_who_has_waited_for_too_long_is_refused_and_costs_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three that wait behind a slow batch, the last comes late enough to be still awaited when it ends."""
+
+    async def main() -> tuple[list[object], list[list[int]]]:
+        now = 0.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        machine = Machine()
+        batcher = Batcher(machine.run, max_batch_size=4, patience_seconds=10.0)
+        running, *late = await queued(batcher, [1], [2], [3, 4])
+        now = 5.0
+        (in_time,) = await queued(batcher, [5])
+        now = 10.5
+        machine.go.set()
+        answers = await asyncio.gather(running, *late, in_time, return_exceptions=True)
+        return [type(answer) if isinstance(answer, Exception) else answer for answer in answers], machine.batches
+
+    answers, batches = asyncio.run(main())
+
+    assert answers == [[Doubled([2])], Overloaded, Overloaded, [Doubled([10])]]
+    assert batches == [[1], [5]]
 
 
 def crowd(*, quiet_turns: int) -> list[list[int]]:
