@@ -95,7 +95,14 @@ def main() -> None:
 
 def _trained(data: Prepared, asked: Prepared, targets: Labels, *, seed: int) -> dict[str, Told]:
     options = JointOptions()
-    joint = _joint(data, asked, targets, options, seed=seed)
+    joint = trained_jointly(data, asked, targets, options, seed=seed)
+    apart = trained_apart(data, asked, targets, options, seed=seed)
+    longer = replace(options, epochs=max(1, round(options.epochs * apart[1] / joint[1])))
+    return dict(zip(WAYS, (joint, trained_jointly(data, asked, targets, longer, seed=seed), apart), strict=True))
+
+
+def trained_apart(data: Prepared, asked: Prepared, targets: Labels, options: JointOptions, *, seed: int) -> Told:
+    """Each neural member in a network of its own."""
     whole = network_for(data, n_classes=targets.shape[1], options=options)
     logits: Logits = {}
     seconds = 0.0
@@ -105,11 +112,11 @@ def _trained(data: Prepared, asked: Prepared, targets: Labels, *, seed: int) -> 
         said, taken = _fitted(network, data, asked, targets, seed=seed)
         logits |= said
         seconds += taken
-    longer = replace(options, epochs=max(1, round(options.epochs * seconds / joint[1])))
-    return dict(zip(WAYS, (joint, _joint(data, asked, targets, longer, seed=seed), (logits, seconds)), strict=True))
+    return logits, seconds
 
 
-def _joint(data: Prepared, asked: Prepared, targets: Labels, options: JointOptions, *, seed: int) -> Told:
+def trained_jointly(data: Prepared, asked: Prepared, targets: Labels, options: JointOptions, *, seed: int) -> Told:
+    """All neural members as one network."""
     torch.manual_seed(seed)
     network = network_for(data, n_classes=targets.shape[1], options=options)
     return _fitted(network, data, asked, targets, seed=seed)

@@ -138,7 +138,7 @@ def run(
     """
     committee = start.committee
     desk = desk or Desk(pool, error_rate=plan.error_rate, seed=seed)
-    ask = ask or _questioner(pool, strategy, seed=seed, plan=plan).ask
+    ask = ask or questioner(pool, strategy, seed=seed, plan=plan).ask
     points = [_measure(pool, committee, desk, seconds=start.seconds)]
     for _ in range(plan.n_rounds):
         desk.answer(ask(_view(pool, committee, desk, strategy)))
@@ -148,7 +148,8 @@ def run(
     return Run(strategy.name, seed, tuple(points))
 
 
-def _questioner(pool: Pool, strategy: Strategy, *, seed: int, plan: Plan) -> Questioner:
+def questioner(pool: Pool, strategy: Strategy, *, seed: int, plan: Plan) -> Questioner:
+    """Who asks by a strategy in a run of a seed."""
     draw = int(np.random.default_rng([seed, 1]).integers(2**32))
     per_round = plan.n_products * len(pool.classes) if strategy.asks_whole_products else plan.n_answers
     return Questioner(strategy, classes=pool.classes, priors=_priors(pool), n_answers=per_round, seed=draw)
