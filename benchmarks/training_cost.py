@@ -1,8 +1,8 @@
 """What a training costs as the catalogue grows: CPU and wall time, peak memory, and the growth between two sizes.
 
-Run: python -m benchmarks.training_cost [--sizes 1000 4000 17000]. Each catalogue is a demo catalogue of that many
-products in all its parts, trained as shipped, in a process and a model store of its own. The growth is the power of the
-number of products that the CPU time rises with: 1 is in proportion.
+Run: python -m benchmarks.training_cost [--sizes 1000 4000 17000] [--no-pretrained]. Each catalogue is a demo catalogue
+of that many products in all its parts, trained as shipped, in a process and a model store of its own. The growth is the
+power of the number of products that the CPU time rises with: 1 is in proportion.
 """
 
 from __future__ import annotations
@@ -40,21 +40,22 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--pretrained", action=argparse.BooleanOptionalAction, default=True, help="as of winnow train")
     arguments = parser.parse_args()
     trainings = []
     for n_products in arguments.sizes:
         with tempfile.TemporaryDirectory() as directory:
-            trainings.append(_trained(Path(directory), n_products))
+            trainings.append(_trained(Path(directory), n_products, pretrained=arguments.pretrained))
         Console().print(_table(trainings))
 
 
-def _trained(directory: Path, n_products: int) -> Training:
+def _trained(directory: Path, n_products: int, *, pretrained: bool) -> Training:
     catalogue = directory / "catalogue"
     command = [sys.executable, "-m", "training.cli"]
     subprocess.run([*command, "demo-catalogue", str(catalogue), "--products", str(n_products)], check=True)
     n_rows = count_rows(open_catalogue(catalogue).path("train"))
     environment = {**os.environ, "BENTOML_HOME": str(directory / "home")}
-    command = [*command, "train", str(catalogue)]
+    command = [*command, "train", str(catalogue), *([] if pretrained else ["--no-pretrained"])]
     return Training(n_rows, watched(command, cwd=directory, env=environment, memory=resident_bytes))
 
 
