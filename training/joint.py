@@ -115,24 +115,12 @@ class JointNetwork(nn.Module):
         ----------
         keep : (n, 4), 0 where a modality is hidden from the fused head and the tabular member; nothing by default
         """
-        features = self._features(batch, batch["present"] if keep is None else batch["present"] * keep)
-        return {name: self.heads[name](features[name]) for name in self.members}, features["fused"]
-
-    def calibrated(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits with the class weights undone, and the embedding."""
-        features = self._features(batch, batch["present"])
-        logits = {}
-        for name in self.members:
-            head = self.heads[name]
-            bias = head.get_parameter("bias") - self.log_class_weights  # one constant in the graph
-            logits[name] = nn.functional.linear(features[name], head.get_parameter("weight"), bias)
-        return logits, features["fused"]
-
-    def _features(self, batch: Batch, present: Tensor) -> dict[str, Tensor]:
-        """What each member's head reads; of the fused one that is the embedding."""
+        present = batch["present"] if keep is None else batch["present"] * keep
         features = self._towers(batch, present)
         seen = [features[name] * present[:, [modality]] for name, modality in self._fused_inputs()]
-        return features | {"fused": self.fused(torch.cat([*seen, present], dim=1))}
+        embedding = self.fused(torch.cat([*seen, present], dim=1))
+        features["fused"] = embedding
+        return {name: self.heads[name](features[name]) for name in self.members}, embedding
 
     def _fused_inputs(self) -> list[tuple[str, int]]:
         inputs = []
@@ -181,6 +169,11 @@ class JointNetwork(nn.Module):
         if self.training and batch["images"].shape[0] < 2:  # one image has no variance to normalise by
             return torch.zeros(batch["present"].shape[0], self.image_cnn.n_features)
         return on_rows(self.image_cnn(batch["images"]), batch, self.image_cnn.n_features)
+
+    def calibrated(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits with the class weights undone, and the embedding."""
+        logits, embedding = self(batch)
+        return {name: values - self.log_class_weights for name, values in logits.items()}, embedding
 
 
 def on_rows(image_features: Tensor, batch: Batch, n_features: int) -> Tensor:
