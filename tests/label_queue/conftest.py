@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
+from starlette.testclient import TestClient
 
 from service.label_queue.store import LabelQueue, open_store
+from tests.label_queue.labelling import Clock, two_tasks
 from tests.label_queue.queue_postgres import PostgresServer, find_programs, running_postgres
 from tests.label_queue.queue_samples import LEASE_SECONDS
 
@@ -71,3 +73,15 @@ def queue(queue_url: str) -> Iterator[LabelQueue]:
     opened = open_store(queue_url, lease_seconds=LEASE_SECONDS)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def client(queue: LabelQueue, tiny_bundle: Path, clock: Clock) -> Iterator[TestClient]:
+    """The routes over a queue in which two tasks wait."""
+    with two_tasks(queue, tiny_bundle, clock) as client:
+        yield client

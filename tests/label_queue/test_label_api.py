@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
-import pytest
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from service.label_queue.store import LabelQueue
-from tests.label_queue.labelling import LABEL, RECORD, Clock, labelling_app, lease, submit, two_tasks
+from tests.label_queue.labelling import LABEL, RECORD, Clock, labelling_app, lease, submit
 from tests.label_queue.queue_samples import LEASE, NOON, make_cohort, make_question, make_task
 from tests.tiny_bundle import CLASSES
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def client(queue: LabelQueue, tiny_bundle: Path, clock: Clock) -> Iterator[TestClient]:
-    with two_tasks(queue, tiny_bundle, clock) as client:
-        yield client
 
 
 def test_a_lease_has_the_body_that_scripts_rely_on(client: TestClient) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from service.label_queue.store import LabelQueue, open_store
-from tests.label_queue.labelling import LABEL, Clock, labelling_app, lease, submit, two_tasks
+from service.label_queue.store import open_store
+from tests.label_queue.labelling import LABEL, Clock, labelling_app, lease, submit
 from tests.label_queue.queue_postgres import PostgresServer
 from tests.label_queue.queue_samples import LEASE, LEASE_SECONDS, NOON, make_cohort, make_task
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def client(queue: LabelQueue, tiny_bundle: Path, clock: Clock) -> Iterator[TestClient]:
-    with two_tasks(queue, tiny_bundle, clock) as client:
-        yield client
-
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
