@@ -16,7 +16,8 @@ from service.contracts import MODALITIES
 from service.ensemble import INPUTS, OUTPUTS
 from service.features.encoder import EncodedProduct
 from training.calibrate import Calibration
-from training.joint import Batch, JointNetwork, as_batch, on_rows
+from training.joint import Batch, JointNetwork, as_batch
+from training.members.image_rows import widened
 from training.platt import EDGE, MAX_LOG_ODDS
 
 OPSET = 17
@@ -83,7 +84,8 @@ class EnsembleModule(nn.Module):
         """From the graph's inputs, in the order of `INPUTS`, to its outputs, in the order of `OUTPUTS`."""
         batch: Batch = dict(zip(INPUTS, inputs, strict=True))
         if self.image_encoder is not None:
-            batch["image_features"] = on_rows(self.image_encoder(batch["images"]), batch, self.network.n_image_features)
+            batch["image_features"] = widened(self.image_encoder(batch["images"]), self.network.n_image_features)
+            batch["feature_rows"] = batch["image_rows"]
         logits, embedding = self.network.calibrated(batch)
         logits |= {name: member(batch) for name, member in self.apart.items()}
         stacked = torch.cat([logits[name] for name in self.names], dim=1).view(-1, *self.shape)

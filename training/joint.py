@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from service.contracts import MODALITIES, Modality
 from service.features.encoder import EncodedProduct, Encoding, collate
 from training.members.convolutional import ImageConvolution, TextConvolution
+from training.members.image_rows import on_rows, widened
 from training.members.mlp import BagEmbedding, CategoryEmbedding, Perceptron, PretrainedFeatures, small_table
 from training.members.recurrent import TextRecurrence
 
@@ -95,6 +96,7 @@ class JointNetwork(nn.Module):
         if "image" in self.has:
             self.image_member, width = self._image_tower(encoding.image_size, n_image_features)
             towers[self.image_member] = width
+            self.image_columns = slice(fused_width - len(MODALITIES), fused_width - len(MODALITIES) + width)
             fused_width += width
         self.tabular_width = (CATEGORY_WIDTH if "categorical" in self.has else 0) + n_numbers
         if self.tabular_width:
@@ -117,17 +119,41 @@ class JointNetwork(nn.Module):
         """
         present = batch["present"] if keep is None else batch["present"] * keep
         features = self._towers(batch, present)
-        seen = [features[name] * present[:, [modality]] for name, modality in self._fused_inputs()]
-        embedding = self.fused(torch.cat([*seen, present], dim=1))
-        features["fused"] = embedding
-        return {name: self.heads[name](features[name]) for name in self.members}, embedding
+        seen = [features[name] * present[:, [column]] for name, column in self._fused_inputs()]
+        hidden = self._but_images(torch.cat([*seen, present], dim=1))
+        logits = {}
+        if "image" in self.has:
+            of_images, logits[self.image_member] = self._images_alone(batch)
+            hidden = hidden + of_images * present[:, [IMAGE]]
+        features["fused"] = self.fused.onwards(hidden)
+        logits |= {name: self.heads[name](values) for name, values in features.items() if name in self.members}
+        return {name: logits[name] for name in self.members}, features["fused"]
+
+    def _but_images(self, seen: Tensor) -> Tensor:
+        """The fused head's first linear map of all towers but the images', (n, 256)."""
+        first = self.fused.layers[0]
+        weight: Tensor = first.get_parameter("weight")
+        if "image" in self.has:
+            weight = torch.cat([weight[:, : self.image_columns.start], weight[:, self.image_columns.stop :]], dim=1)
+        return nn.functional.linear(seen, weight, first.get_parameter("bias"))
+
+    def _images_alone(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """That map of the images, (n, 256), and the logits of their own member, (n, n_classes).
+
+        Images are mapped first and put on the rows of their products then, so that others cost next to nothing.
+        """
+        head, first = self.heads[self.image_member], self.fused.layers[0].get_parameter("weight")
+        weight, bias = head.get_parameter("weight"), head.get_parameter("bias")
+        seen = nn.functional.linear(self.images(batch), torch.cat([first[:, self.image_columns], weight]))
+        rows = batch["feature_rows" if self.image_member == PRETRAINED else "image_rows"]
+        placed = on_rows(seen, rows, batch["present"])
+        return placed[:, : len(first)], placed[:, len(first) :] + bias
 
     def _fused_inputs(self) -> list[tuple[str, int]]:
+        """Towers beside the images', in the order of the fused head's columns, and the modality of each."""
         inputs = []
         if "text" in self.has:
             inputs += [("bag", TEXT), ("text_cnn", TEXT), ("text_rnn", TEXT)]
-        if "image" in self.has:
-            inputs.append((self.image_member, IMAGE))
         if "categorical" in self.has:
             inputs.append(("categories", CATEGORICAL))
         if "numerical" in self.has:
@@ -141,8 +167,6 @@ class JointNetwork(nn.Module):
             features["bag"] = self.bag(batch["bag_ids"], batch["bag_values"])
             features["text_cnn"] = self.text_cnn(words, batch["token_ids"])
             features["text_rnn"] = self.text_rnn(words, batch["token_ids"])
-        if "image" in self.has:
-            features[self.image_member] = self._image_features(batch)
         tabular = []
         if "categorical" in self.has:
             features["categories"] = self.categories(batch["category_ids"])
@@ -162,29 +186,20 @@ class JointNetwork(nn.Module):
         self.image_cnn = ImageConvolution(image_size)
         return "image_cnn", self.image_cnn.n_features
 
-    def _image_features(self, batch: Batch) -> Tensor:
+    def images(self, batch: Batch) -> Tensor:
+        """Features of the batch's images, (n_images, n_features)."""
         if self.image_member == PRETRAINED:
             known: Tensor = self.image_pretrained(batch["image_features"])
-            return known * batch["present"][:, [IMAGE]]
-        if self.training and batch["images"].shape[0] < 2:  # one image has no variance to normalise by
-            return torch.zeros(batch["present"].shape[0], self.image_cnn.n_features)
-        return on_rows(self.image_cnn(batch["images"]), batch, self.image_cnn.n_features)
+            return known
+        n_images, n_features = batch["images"].shape[0], self.image_cnn.n_features
+        if self.training and n_images < 2:  # one image has no variance to normalise by
+            return torch.zeros(n_images, n_features)
+        return widened(self.image_cnn(batch["images"]), n_features)
 
     def calibrated(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Logits with the class weights undone, and the embedding."""
         logits, embedding = self(batch)
         return {name: values - self.log_class_weights for name, values in logits.items()}, embedding
-
-
-def on_rows(image_features: Tensor, batch: Batch, n_features: int) -> Tensor:
-    """Features of the images on the rows of their products, (n, n_features); 0 where a product has none.
-
-    The black image of a batch without pictures may be smaller than a picture, and so have fewer features: nobody reads
-    them.
-    """
-    n_products = batch["present"].shape[0]
-    rows = batch["image_rows"].unsqueeze(1).expand(-1, image_features.shape[1])
-    return torch.zeros(n_products + 1, n_features).scatter(0, rows, image_features)[:n_products]
 
 
 def member_modalities(name: str, has: Sequence[Modality]) -> tuple[Modality, ...]:
@@ -210,4 +225,5 @@ def as_batch(products: Sequence[EncodedProduct], image_features: NDArray[np.floa
     batch = {name: torch.from_numpy(values) for name, values in collate(products).items()}
     if image_features is not None:
         batch["image_features"] = torch.from_numpy(image_features.astype(np.float32))
+        batch["feature_rows"] = torch.arange(len(products))
     return batch

@@ -24,9 +24,9 @@ class ImageComponents(nn.Module):
         self.register_buffer("mean", torch.zeros(n_features))
         self.register_buffer("components", torch.zeros(n_features, n_components))
 
-    def forward(self, features: Tensor, have: Tensor) -> Tensor:
-        """Features (n, n_features) to components (n, n_components); 0 where `have` (n, 1) is."""
-        return torch.matmul(features - self.mean, self.components) * have
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (n_images, n_features) to components (n_images, n_components)."""
+        return torch.matmul(features - self.mean, self.components)
 
 
 def fit_components(image_features: NDArray[np.float16]) -> ImageComponents:
@@ -58,5 +58,5 @@ def read_components(image: ImageComponents, image_features: NDArray[np.float16])
     for first in range(0, len(have), IMAGE_BLOCK):
         rows = slice(first, first + IMAGE_BLOCK)
         features = torch.from_numpy(image_features[rows].astype(np.float32))
-        blocks.append(image(features, torch.from_numpy(have[rows].astype(np.float32))).numpy())
+        blocks.append(image(features).numpy() * have[rows])
     return np.concatenate(blocks)

@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from service.contracts import MODALITIES
 from training.members.image_components import ImageComponents, read_components
+from training.members.image_rows import on_rows
 from training.members.linear_design import BAG_SCALE, NUMBER_SCALE, Design, hinges
-
-IMAGE = MODALITIES.index("image")
 
 
 class LinearMember(nn.Module):
@@ -40,7 +38,8 @@ class LinearMember(nn.Module):
         if self.numbers is not None:
             logits = logits + self.numbers(hinges(batch["numbers"]))
         if self.image is not None and self.image_weights is not None:
-            logits = logits + self.image_weights(self.image(batch["image_features"], batch["present"][:, [IMAGE]]))
+            seen = self.image_weights(self.image(batch["image_features"]))
+            logits = logits + on_rows(seen, batch["feature_rows"], batch["present"])
         return logits
 
 

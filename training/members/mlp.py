@@ -18,8 +18,13 @@ class Perceptron(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(n, n_inputs) to (n, last width)."""
-        out: Tensor = self.layers(features)
-        return out
+        return self.onwards(self.layers[0](features))
+
+    def onwards(self, hidden: Tensor) -> Tensor:
+        """From what the first linear map gives, (n, first width), to (n, last width)."""
+        for layer in list(self.layers)[1:]:
+            hidden = layer(hidden)
+        return hidden
 
 
 class CategoryEmbedding(nn.Module):

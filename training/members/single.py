@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from service.contracts import Modality
 from service.features.encoder import Encoding
-from training.joint import CATEGORICAL, IMAGE, NUMERICAL, TEXT, Batch, JointNetwork, JointOptions, on_rows
+from training.joint import CATEGORICAL, IMAGE, NUMERICAL, TEXT, Batch, JointNetwork, JointOptions
 from training.members.convolutional import ImageConvolution, TextConvolution
+from training.members.image_rows import on_rows
 from training.members.mlp import BagEmbedding, CategoryEmbedding, Perceptron, PretrainedFeatures, small_table
 from training.members.recurrent import TextRecurrence
 
@@ -77,6 +78,7 @@ class SingleTower(JointNetwork):
                 self.text_cnn = TextConvolution(width=WORD_WIDTH, n_filters=48)
                 width += self.text_cnn.n_features
         if "image" in self.has and self.kind == "convolutional":
+            self.image_member = "image_cnn"
             self.image_cnn = ImageConvolution(encoding.image_size)
             width += self.image_cnn.n_features
         elif "image" in self.has:
@@ -106,12 +108,10 @@ class SingleTower(JointNetwork):
 
     def _image(self, batch: Batch) -> Tensor:
         if self.kind == "convolutional":
-            if self.training and batch["images"].shape[0] < 2:  # one image has no variance to normalise by
-                return torch.zeros(batch["present"].shape[0], self.image_cnn.n_features)
-            return on_rows(self.image_cnn(batch["images"]), batch, self.image_cnn.n_features)
+            return on_rows(self.images(batch), batch["image_rows"], batch["present"])
         features = batch.get("image_features")
         if features is None:
-            features = on_rows(pixels(batch["images"]), batch, 3 * PIXELS**2)
+            features = on_rows(pixels(batch["images"]), batch["image_rows"], batch["present"])
         if self.kind == "linear":
             scaled: Tensor = (features - self.image_pretrained.mean) / self.image_pretrained.deviation
             return scaled
