@@ -67,8 +67,11 @@ async def _run(port: int, requests: Sequence[bytes], n_requests: int, concurrenc
 
 async def _read_answer(reader: asyncio.StreamReader) -> int:
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(
-        int(line.partition(b":")[2]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
-    )
-    await reader.readexactly(length)
+    fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:] if b":" in line)
+    if b"content-length" in fields:
+        await reader.readexactly(int(fields[b"content-length"]))
+    else:  # in chunks, the last of which is empty
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            await reader.readexactly(size + 2)
+        await reader.readexactly(2)
     return int(head[9:12])
