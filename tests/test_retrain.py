@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from service.bundles.bundle import read_bundle
 from service.bundles.bundle_store import BundleStore
+from service.bundles.retrainings import RETRAININGS
 from service.errors import NoBundle
 from service.label_queue.store import LabelQueue, open_store
 from service.quality.cohort_records import POOL
@@ -32,6 +34,7 @@ from training.retraining.judgement import TrainedOn, judge_candidate, trained_on
 from training.retraining.lessons import HumanWeights, with_people
 from training.retraining.promote import only_one
 from training.retraining.retrain import NothingNew, Retraining, RetrainOptions, gate, retrain, training_state
+from training.retraining.retrain_record import recorded
 from training.retraining.retrain_report import write_retrain_report
 from training.retraining.training_state import STATE
 
@@ -86,16 +89,9 @@ def run(
     now: datetime = NOON + timedelta(hours=1),
     options: RetrainOptions = OPTIONS,
 ) -> Retraining:
-    return retrain(
-        catalogue,
-        store=BundleStore(home),
-        queue=queue,
-        directory=home,
-        options=options,
-        now=now,
-        progress=silent,
-        policy=HOWEVER_SLOW,
-    )
+    store = BundleStore(home)
+    one = partial(retrain, catalogue, store=store, queue=queue, directory=home, options=options, now=now)
+    return recorded(partial(one, progress=silent, policy=HOWEVER_SLOW), store.directory, clock=lambda: now)
 
 
 def test_answers_come_with_the_number_of_questions_that_each_stands_for(queue: LabelQueue) -> None:
@@ -219,6 +215,18 @@ def test_every_further_look_at_growing_evidence_is_taken_at_half_the_level(
     assert (first.verdict.level, second.verdict.level) == (Policy().level, Policy().level / 2)
     again = gate(first.candidate, store=BundleStore(home), queue=queue, progress=silent)
     assert again.level == first.verdict.level
+
+
+def test_a_candidate_whose_retraining_was_killed_before_its_verdict_wears_nothing_down(
+    catalogue: Catalogue, home: Path, queue: LabelQueue
+) -> None:
+    answered(queue, n_products=20)
+    run(catalogue, home, queue)
+    (BundleStore(home).directory / RETRAININGS).unlink()  # as if nothing had been written down about it
+
+    second = run(catalogue, home, queue, now=NOON + timedelta(hours=2))
+
+    assert second.verdict.level == Policy().level
 
 
 def test_without_new_answers_nothing_is_trained(catalogue: Catalogue, home: Path, queue: LabelQueue) -> None:

@@ -31,6 +31,7 @@ from training.predict import Progress, evaluate_bundle
 from training.pretrained import ImageEncoder
 from training.retraining.gate import Policy
 from training.retraining.retrain import NothingNew, Retraining, RetrainOptions, retrain
+from training.retraining.retrain_record import recorded
 
 SWAP_SECONDS = 60.0
 SEAL_SECONDS = 150.0
@@ -188,17 +189,7 @@ class _Turn:
 
     def _retrain(self) -> Retraining | None:
         try:
-            done = retrain(
-                self.catalogue,
-                store=self.store,
-                queue=self.queue,
-                directory=self.home,
-                options=self.options.retraining,
-                now=datetime.now(UTC),
-                progress=self.progress,
-                images=self.images,
-                policy=self.policy,
-            )
+            done = recorded(self._retrained, self.store.directory, clock=lambda: datetime.now(UTC))
         except NothingNew:
             return None
         if done.promoted:
@@ -208,6 +199,19 @@ class _Turn:
                 what=f"the service did not take over {done.candidate}",
             )
         return done
+
+    def _retrained(self) -> Retraining:
+        return retrain(
+            self.catalogue,
+            store=self.store,
+            queue=self.queue,
+            directory=self.home,
+            options=self.options.retraining,
+            now=datetime.now(UTC),
+            progress=self.progress,
+            images=self.images,
+            policy=self.policy,
+        )
 
     def _wait_for_cohort(self, number: int) -> None:
         """Wait until the round's traffic lies in the queue as one sealed cohort."""

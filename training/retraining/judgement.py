@@ -6,7 +6,7 @@ arithmetic is left to `training.retraining.gate`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
@@ -93,10 +93,20 @@ def judge_candidate(
     )
 
 
-def n_refused_before(candidate: Manifest, incumbent: Manifest, known: Iterable[Manifest]) -> int:
-    """How many candidates were trained to replace this incumbent, and judged, before this one was."""
+def n_refused_before(
+    candidate: Manifest, incumbent: Manifest, known: Iterable[Manifest], *, judged: Container[str]
+) -> int:
+    """How many candidates were trained to replace this incumbent, and judged, before this one was.
+
+    Parameters
+    ----------
+    judged : versions about which a retraining came to a verdict; one that was killed before it has looked at nothing
+    """
     return sum(
-        one.provenance.get("incumbent") == incumbent.version and one.created_at < candidate.created_at for one in known
+        one.provenance.get("incumbent") == incumbent.version
+        and one.created_at < candidate.created_at
+        and one.version in judged
+        for one in known
     )
 
 

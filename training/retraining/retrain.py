@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from service.bundles.bundle import Bundle, Manifest, read_bundle, read_manifest, verified_content
 from service.bundles.bundle_store import BundleStore
+from service.bundles.retrainings import results
 from service.errors import NoBundle, WinnowError
 from service.label_queue.store import LabelQueue
 from training.catalogues.catalogue import Catalogue
@@ -217,7 +218,8 @@ def _verdict(
     policy: Policy | None,
 ) -> Verdict:
     candidate = read_bundle(store.load(version))
-    n_refused = n_refused_before(candidate.manifest, incumbent.manifest, store.manifests())
+    judged = {result.version for result in results(store.directory) if result.version}
+    n_refused = n_refused_before(candidate.manifest, incumbent.manifest, store.manifests(), judged=judged)
     return judge_candidate(candidate, incumbent, labels, progress=progress, policy=policy, n_refused=n_refused)
 
 
