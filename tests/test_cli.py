@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def test_a_wrong_argument_is_one_sentence_and_not_a_traceback(
     assert "Traceback" not in result.stderr
 
 
+@pytest.fixture
+def hears_interrupts() -> Iterator[None]:
+    """Tests that a shell has started in the background ignore Ctrl-C, and so would what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_interrupts")
 @pytest.mark.parametrize("ended", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_that_is_told_to_end_leaves_the_store_as_it_was(trained: Shell, ended: signal.Signals) -> None:
     before = sorted(path.name for path in (trained.directory / "bentoml" / "models" / "winnow").iterdir())
