@@ -30,7 +30,6 @@ from training.committee import Prepared, fit_quick, network_for
 from training.fit import arranged, prepare_part
 from training.joint import Batch, JointNetwork, JointOptions
 from training.joint_training import predict_joint, train_joint
-from training.members.image_rows import on_rows
 from training.platt import sigmoid
 from training.pretrained import find_encoder
 from training.weights import mask
@@ -66,8 +65,7 @@ class Alone(JointNetwork):
         if name.startswith("text"):
             features = getattr(self, name)(self.words(batch["token_ids"]), batch["token_ids"])
         elif name.startswith("image"):
-            rows = batch["feature_rows" if "image_features" in batch else "image_rows"]
-            features = on_rows(self.images(batch), rows, batch["present"])
+            features = self.on_products(self.images(batch), batch)
         else:
             present = batch["present"] if keep is None else batch["present"] * keep
             features = self._towers(batch, present)[name]

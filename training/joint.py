@@ -145,8 +145,7 @@ class JointNetwork(nn.Module):
         head, first = self.heads[self.image_member], self.fused.layers[0].get_parameter("weight")
         weight, bias = head.get_parameter("weight"), head.get_parameter("bias")
         seen = nn.functional.linear(self.images(batch), torch.cat([first[:, self.image_columns], weight]))
-        rows = batch["feature_rows" if self.image_member == PRETRAINED else "image_rows"]
-        placed = on_rows(seen, rows, batch["present"])
+        placed = self.on_products(seen, batch)
         return placed[:, : len(first)], placed[:, len(first) :] + bias
 
     def _fused_inputs(self) -> list[tuple[str, int]]:
@@ -195,6 +194,11 @@ class JointNetwork(nn.Module):
         if self.training and n_images < 2:  # one image has no variance to normalise by
             return torch.zeros(n_images, n_features)
         return widened(self.image_cnn(batch["images"]), n_features)
+
+    def on_products(self, seen: Tensor, batch: Batch) -> Tensor:
+        """What was made of images, (n_images, n), on the rows of their products, (n_products, n); 0 without one."""
+        rows = batch["feature_rows" if self.image_member == PRETRAINED else "image_rows"]
+        return on_rows(seen, rows, batch["present"])
 
     def calibrated(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Logits with the class weights undone, and the embedding."""
