@@ -81,22 +81,49 @@ def test_a_measure_is_repeatable_and_a_seed_changes_the_split(study: Study) -> N
 
 
 def test_what_was_measured_is_read_back_and_summed_up(study: Study, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, study)
+    shelf = Shelf(tmp_path, study, QUICK)
     row = measure(study, Combination("linear", ("text",)), seed=0, options=QUICK)
 
     shelf.add(row)
     shelf.add(replace(row, seed=1, macro_ap=row.macro_ap - 0.2))
 
-    (one,) = summaries(Shelf(tmp_path, study).rows())
+    (one,) = summaries(Shelf(tmp_path, study, QUICK).rows())
     assert one.n_seeds == 2
     assert one.means["macro_ap"] == pytest.approx(row.macro_ap - 0.1)
     assert one.deviations["macro_ap"] == pytest.approx(0.2 / 2**0.5)
-    assert Shelf(tmp_path, replace(study, targets=1 - study.targets)).rows() == []
+
+
+def test_what_was_measured_of_other_labels_images_or_options_is_not_taken_for_this(
+    study: Study, tmp_path: Path
+) -> None:
+    row = measure(study, Combination("linear", ("text",)), seed=0, options=QUICK)
+    Shelf(tmp_path, study, QUICK).add(row)
+    features = np.zeros((len(study.train.products), 8), dtype=np.float16)
+
+    others = [
+        Shelf(tmp_path, replace(study, targets=1 - study.targets), QUICK),
+        Shelf(tmp_path, replace(study, train=replace(study.train, image_features=features)), QUICK),
+        Shelf(tmp_path, study, replace(QUICK, epochs=QUICK.epochs + 1)),
+    ]
+
+    assert [shelf.rows() for shelf in others] == [[], [], []]
+
+
+def test_a_row_that_a_kill_cut_short_is_measured_again(study: Study, tmp_path: Path) -> None:
+    shelf, wanted = Shelf(tmp_path, study, QUICK), "linear on text"
+    (row,) = measure_all(study, shelf, n_seeds=1, only=[wanted], progress=silent)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-20])
+
+    (again,) = measure_all(study, shelf, n_seeds=1, only=[wanted], progress=silent)
+
+    assert again.macro_ap == row.macro_ap
+    assert shelf.rows() == [again]
 
 
 def test_a_combination_that_there_is_not_is_named_with_those_there_are(study: Study, tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="no combination 'linear on smell'; there are linear on text; "):
-        measure_all(study, Shelf(tmp_path, study), n_seeds=1, only=["linear on smell"], options=QUICK, progress=silent)
+        measure_all(study, Shelf(tmp_path, study, QUICK), n_seeds=1, only=["linear on smell"], progress=silent)
 
 
 def test_class_weights_are_undone_in_a_single_tower_too(study: Study) -> None:

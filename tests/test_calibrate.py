@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from training.catalogues.catalogue_file import ThresholdObjective
+from training.catalogues.catalogue_file import ThresholdObjective, ThresholdSettings
 from training.platt import fit_platt, logit, sigmoid
 from training.stacking import fit_stacking, pooled
-from training.thresholds import choose_threshold, shrunk_threshold
+from training.thresholds import choose_threshold, fit_thresholds, shrunk_threshold
 
 seeds = st.integers(0, 10_000)
 
@@ -185,6 +185,23 @@ def test_a_precision_floor_is_kept_with_the_most_recall(seed: int) -> None:
 
     assert chosen == 1.0 or precision(chosen) >= 0.8
     assert all(precision(lower) < 0.8 for lower in probabilities[probabilities < chosen])
+
+
+@pytest.mark.parametrize(
+    "objective", [{"objective": "precision-floor", "precision": 0.9}, {"objective": "f-beta", "beta": 0.1}]
+)
+def test_a_precision_floor_is_not_lowered_by_what_other_classes_have_in_common(objective: dict[str, object]) -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.random((400, 2)) ** [1.0, 4.0]
+    targets = (rng.random((400, 2)) < probabilities).astype(np.int8)
+    settings = ThresholdSettings.model_validate({"classes": {"rare": objective}})
+    own = choose_threshold(probabilities[:, 1], targets[:, 1] == 1, np.ones(400), settings.of("rare"))
+
+    _, threshold = fit_thresholds(
+        probabilities, targets, np.ones((400, 2)), classes=("common", "rare"), settings=settings
+    )
+
+    assert (threshold >= own) == (objective["objective"] == "precision-floor")
 
 
 def test_a_weight_of_many_millions_leaves_the_others_their_say() -> None:

@@ -8,29 +8,33 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from service.bundles import history
 from service.errors import CatalogueError
 from training.baselines import Baseline, Combination, Progress, Study, combinations, measure
 from training.joint import JointOptions
 
 
 class Shelf:
-    """What was measured of one study, one JSON line each; another catalogue, sample or label source is another file."""
+    """What was measured of one study, one JSON line each.
 
-    def __init__(self, directory: Path, study: Study) -> None:
-        digest = hashlib.blake2b(study.targets.tobytes() + study.truth.tobytes(), digest_size=6).hexdigest()
-        self._path = directory / f"baselines-{study.catalogue.name}-{digest}.jsonl"
+    Other products, labels, images or options are another file.
+    """
+
+    def __init__(self, directory: Path, study: Study, options: JointOptions) -> None:
+        features = study.train.image_features
+        asked = [asdict(options), None if features is None else features.shape]
+        digest = hashlib.blake2b(json.dumps(asked).encode(), digest_size=6)
+        digest.update(study.targets.tobytes() + study.truth.tobytes())
+        self._path = directory / f"baselines-{study.catalogue.name}-{digest.hexdigest()}.jsonl"
+        self.options = options
 
     def rows(self) -> list[Baseline]:
         """All that was measured so far."""
-        if not self._path.is_file():
-            return []
-        return [Baseline(**json.loads(line)) for line in self._path.read_text(encoding="utf-8").splitlines()]
+        return [Baseline(**row) for row in history.read(self._path)]
 
     def add(self, row: Baseline) -> None:
         """Keep one more."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(row)) + "\n")
+        history.append(self._path, asdict(row))
 
     def clear(self) -> None:
         """Forget what was measured."""
@@ -43,7 +47,6 @@ def measure_all(
     *,
     n_seeds: int,
     only: Sequence[str],
-    options: JointOptions,
     progress: Progress,
 ) -> list[Baseline]:
     """Measure what the shelf lacks, seed after seed, and return all that was asked for.
@@ -61,7 +64,7 @@ def measure_all(
     known = {(row.seed, row.name) for row in shelf.rows()}
     for n_done, (seed, combination) in enumerate(wanted, 1):
         if (seed, combination.name) not in known:
-            shelf.add(measure(study, combination, seed=seed, options=options))
+            shelf.add(measure(study, combination, seed=seed, options=shelf.options))
         progress("measure", n_done, len(wanted))
     asked = {(seed, combination.name) for seed, combination in wanted}
     return [row for row in shelf.rows() if (row.seed, row.name) in asked]

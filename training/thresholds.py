@@ -25,6 +25,8 @@ def fit_thresholds(
 ) -> tuple[float, ...]:
     """Each class's own threshold, drawn towards the one that suits all classes together.
 
+    Of a precision floor only upwards: what reaches it is not given away for what other classes have in common.
+
     Parameters
     ----------
     probabilities, targets, weights : (n_products, n_classes)
@@ -34,8 +36,10 @@ def fit_thresholds(
     chosen = []
     for index, name in enumerate(classes):
         column = np.s_[:, index]
-        own = choose_threshold(probabilities[column], positive[column], counts[column], settings.of(name))
-        chosen.append(shrunk_threshold(own, pooled, float(positive[column].sum())))
+        objective = settings.of(name)
+        own = choose_threshold(probabilities[column], positive[column], counts[column], objective)
+        drawn = shrunk_threshold(own, pooled, float(positive[column].sum()))
+        chosen.append(max(own, drawn) if objective.objective == "precision-floor" else drawn)
     return tuple(chosen)
 
 

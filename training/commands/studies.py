@@ -84,11 +84,10 @@ def baselines(
     path = report or REPORTS / f"baselines-{opened.name}.html"
     with progress_bars() as progress:
         study = read_study(opened, labels=labels, images=images, n_products=n_products, progress=progress)
-        shelf = Shelf(path.parent, study)
+        shelf = Shelf(path.parent, study, JointOptions(epochs=epochs))
         if again:
             shelf.clear()
-        options = JointOptions(epochs=epochs)
-        rows = measure_all(study, shelf, n_seeds=n_seeds, only=only or [], options=options, progress=progress)
+        rows = measure_all(study, shelf, n_seeds=n_seeds, only=only or [], progress=progress)
     write_baselines_report(path, study, rows)
     document = {"catalogue": opened.name, "labels": labels, "rows": [asdict(row) for row in rows]}
     show(document, baselines_table(opened.name, labels, summaries(rows)), as_json=as_json)
