@@ -6,6 +6,7 @@ Which bundle is served is left to `service.classifier`, reading products from a 
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -134,7 +135,7 @@ class Served:
     async def _decode_and_run(self, products: Sequence[Filed]) -> ScoredFiles:
         outcomes = await self._decoders.decode([content for _, content in products], self._image_size)
         faults = [outcome if isinstance(outcome, str) else None for outcome in outcomes]
-        records = to_be_kept([record for record, _ in products], faults, self.manifest.fields.image)
+        records = to_be_kept(products, faults, self.manifest.fields.image)
         pixels = [None if isinstance(outcome, str) else outcome for outcome in outcomes]
         (scored,) = await self._pictured.submit(list(zip(records, pixels, strict=True)))
         return ScoredFiles(scored, faults)
@@ -200,16 +201,26 @@ class Served:
         self._traffic.publish()
 
 
-def to_be_kept(records: Sequence[Record], faults: Sequence[str | None], image_field: str | None) -> list[Record]:
-    """The products as they may wait for labelling: without an image that nobody can see, or that is too large to keep.
+def to_be_kept(products: Sequence[Filed], faults: Sequence[str | None], image_field: str | None) -> list[Record]:
+    """The products as they may wait for labelling: with the image that was classified, also if it came by its URL.
+
+    Without one that nobody can see, or that is too large to keep.
 
     Parameters
     ----------
     faults : why the image of each cannot be decoded, None where it can
     """
+    if not image_field:
+        return [record for record, _ in products]
     return [
-        {**record, image_field: None}
-        if image_field and (fault or len(record.get(image_field) or "") > MAX_KEPT_CHARACTERS)
-        else record
-        for record, fault in zip(records, faults, strict=True)
+        _with_its_image(record, content, image_field, is_readable=fault is None)
+        for (record, content), fault in zip(products, faults, strict=True)
     ]
+
+
+def _with_its_image(record: Record, content: bytes | None, image_field: str, *, is_readable: bool) -> Record:
+    posted = record.get(image_field)
+    n_characters = len(posted) if posted else 4 * -(-len(content or b"") // 3)
+    if not is_readable or n_characters > MAX_KEPT_CHARACTERS:
+        return {**record, image_field: None}
+    return record if posted or content is None else {**record, image_field: b64encode(content).decode()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -174,16 +175,21 @@ def test_without_a_bundle_there_is_nothing_to_ask() -> None:
     classifier.close()
 
 
-def test_what_waits_for_labelling_has_no_image_that_nobody_can_see_or_that_is_too_large() -> None:
-    records = [
-        {"id": "1", "image": "AAAA"},
-        {"id": "2", "image": "B" * (MAX_KEPT_CHARACTERS + 1)},
-        {"id": "3", "image": "C"},
-        {"id": "4"},
+def test_what_waits_for_labelling_has_the_image_that_was_classified_unless_nobody_can_see_it_or_it_is_too_large() -> (
+    None
+):
+    large = b64encode(bytes(MAX_KEPT_CHARACTERS)).decode()
+    products = [
+        ({"id": "unreadable", "image": "AAAA"}, b"\0\0\0"),
+        ({"id": "too large", "image": large}, bytes(MAX_KEPT_CHARACTERS)),
+        ({"id": "posted", "image": "AAAA"}, b"\0\0\0"),
+        ({"id": "by URL"}, b"\0\0\0\0"),
+        ({"id": "too large by URL"}, bytes(MAX_KEPT_CHARACTERS)),
+        ({"id": "none"}, None),
     ]
 
-    kept = to_be_kept(records, ["the image cannot be decoded", None, None, None], "image")
+    kept = to_be_kept(products, ["the image cannot be decoded", *[None] * 5], "image")
 
-    assert [record.get("image") for record in kept] == [None, None, "C", None]
-    assert records[0]["image"] == "AAAA"  # the record itself is the caller's
-    assert to_be_kept(records, [None] * 4, None) == records
+    assert [record.get("image") for record in kept] == [None, None, "AAAA", "AAAAAA==", None, None]
+    assert products[0][0]["image"] == "AAAA"  # the record itself is the caller's
+    assert to_be_kept(products, [None] * 6, None) == [record for record, _ in products]

@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from service.bundles.bundle_store import BundleStore
 from service.contracts import FieldSpec
 from service.image_fetch import OUTCOMES, ImageFetcher
 from service.image_urls import SUFFIX, WHY, ImageUrls
+from service.label_queue.reading import Filters
+from service.label_queue.store import open_store
 from tests.image_host import NAME, Certificate, image_host, make_certificate, trusting
 from tests.posting import picture, post, results
 from tests.served import Backend, serving
@@ -81,6 +84,19 @@ def test_an_image_by_url_is_answered_as_the_same_image_posted(beside_shop: Besid
         assert (
             backend.number("winnow_image_fetches_total", outcome="fetched") == 1
         )  # a posted image is not fetched again
+
+
+def test_a_product_waits_for_labelling_with_the_image_that_its_url_gave(
+    beside_shop: BesideShop, tmp_path: Path
+) -> None:
+    content = base64.b64decode(picture("orange"))
+    with beside_shop(FOUND % len(content) + content) as (backend, url):
+        post(backend.client, {**EXAMPLE, "image_url": url})
+
+    queue = open_store(f"sqlite:///{tmp_path / 'bentoml' / 'winnow.sqlite3'}", lease_seconds=60)
+    (task,) = queue.look(Filters(), limit=2, now=datetime.now(UTC)).tasks
+    queue.close()
+    assert (task.product["image"], task.product["image_url"]) == (picture("orange"), url)
 
 
 @pytest.mark.parametrize(

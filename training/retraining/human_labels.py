@@ -105,7 +105,10 @@ def in_share(task_id: str, *, salt: str, share: float) -> bool:
 
 
 def _product(record: Mapping[str, Any], fields: FieldSpec) -> Product:
-    """The product as it was classified; an image that is no base64 counts as missing, as it did then."""
+    """The product as it was classified, but for an image that was too large to wait for labelling.
+
+    One that is no base64 counts as missing, as it did then.
+    """
     content = record.get(fields.image) if fields.image else None
     try:
         image = decode_base64(content) if isinstance(content, str) else None
