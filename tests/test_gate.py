@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
+from service.quality.weighed_answers import effective_sample_size
 from tests.gate_simulation import ALIKE, BETTER, N_CLASSES, SAME, WORSE, judged, traffic
 from training.platt import logit, sigmoid
 from training.retraining.gain import Judged
-from training.retraining.gate import Checks, Policy, Verdict, effective_sample_size, judge
+from training.retraining.gate import Checks, Policy, Verdict, judge
 
 FINE = Checks(incumbent_seconds=0.010, candidate_seconds=0.011, parity_difference=1e-6)
 N_RUNS = 120

@@ -5,7 +5,6 @@ How a label becomes a weight in training is left to `training.noise`; here the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,12 +20,11 @@ from training.folds import merchant_folds
 from training.held_out import believed
 from training.noise import label_trust
 from training.platt import fit_platt, logit
+from training.progress import Progress
 from training.weights import mask
 
 SUSPECT = 0.5  # a yes that models believe less than the class's prior, a no that they believe less than a yes
 PRECISION_AT = (100, 500, 1_000, 5_000, 10_000)
-
-Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from training.members.single import SingleTower, TowerKind, pixels
 from training.members.trees import FittedTrees, fit_trees
 from training.platt import fit_platt
 from training.pretrained import ImageEncoder
+from training.progress import Progress
 from training.thresholds import fit_thresholds
 from training.weights import mask, priors
 
@@ -42,7 +43,6 @@ N_FOLDS = 5  # the last one calibrates
 N_TEXT_FEATURES = 64  # that trees read, of the words' singular vectors
 JOINT = "fused"
 
-Progress = Callable[[str, int, int], None]
 Logits = NDArray[np.float32]
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from service.bundles import history
 from service.errors import CatalogueError
-from training.baselines import Baseline, Combination, Progress, Study, combinations, measure
+from training.baselines import Baseline, Combination, Study, combinations, measure
 from training.joint import JointOptions
+from training.progress import Progress
 
 
 class Shelf:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # they load torch or scikit-learn, which a command that needs
     from training.evaluate import Evaluation, Scores
     from training.loop.loop_report import Beside, LoopReport, Round
     from training.loop.newcomers import Newcomers
-    from training.predict import Progress as ProgressCallback
+    from training.progress import Progress as ProgressCallback
     from training.replay.savings import Estimate, Study
 
 messages = Console(stderr=True)  # standard output carries results alone

@@ -8,7 +8,7 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -35,11 +35,11 @@ from training.held_out import Report, believed, cross_fit
 from training.joint import JointOptions
 from training.noise import label_trust
 from training.pretrained import ImageEncoder
+from training.progress import Progress
 from training.retraining.human_labels import HumanLabels
 from training.retraining.lessons import HumanWeights, Lessons, with_people, without_people
 from training.weights import mask, trainable_classes
 
-Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 Weights = NDArray[np.float32]
 MIN_PRODUCTS = 20
 N_BELIEF_FOLDS = 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -17,11 +17,10 @@ from service.features.encoder import EncodedProduct, Encoder, collate
 from service.features.image import decode_image
 from training.catalogues.catalogue import Catalogue, Labels
 from training.evaluate import Evaluation, score
+from training.progress import Progress
 
 BATCH_SIZE = 64
 N_THREADS = 2
-
-Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 
 def predict(bundle: Bundle, products: Sequence[Product], *, progress: Progress) -> Predictions:

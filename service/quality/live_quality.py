@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.quality.answered_cohort import AnsweredCohort, SelfCheck, is_far_enough, self_check
 from service.quality.gamma_interval import gamma_interval
 from service.quality.macro_recall import ClassTotals, mean_recall, recall_interval
-from service.quality.weighed_answers import ClassSums, TrafficSums, WeighedAnswers, summed, weigh
+from service.quality.weighed_answers import ClassSums, TrafficSums, WeighedAnswers, effective_sample_size, summed, weigh
 
 Float = NDArray[np.float64]
 
@@ -104,7 +104,7 @@ def _class_quality(answers: WeighedAnswers, sums: ClassSums) -> ClassQuality:
     return ClassQuality(
         n_answers=int(known.sum()),
         n_unsure=int((~known).sum()),
-        effective_sample_size=_effective_sample_size(weights[known]),
+        effective_sample_size=effective_sample_size(weights[known]),
         true_positives=true_positives,
         true_positives_variance=float((spread * answers.served * surprise**2).sum()),
         positives=positives,
@@ -122,11 +122,6 @@ def _settled(expected: float, surprises: Float) -> float:
     """
     total = expected + float(surprises.sum())
     return 0.0 if abs(total) <= _ROUNDING * expected else total
-
-
-def _effective_sample_size(weights: Float) -> float:
-    """Kish 1965: answers of equal weight that would say as much."""
-    return float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0
 
 
 Interval = tuple[float, float]

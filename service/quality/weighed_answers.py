@@ -114,6 +114,12 @@ def summed(cohorts: Sequence[AnsweredCohort], n_classes: int) -> TrafficSums:
     )
 
 
+def effective_sample_size(weights: Float) -> float:
+    """How many equally weighted answers would tell as much; 0 for none. Source: Kish 1965, Survey Sampling."""
+    squares = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
+
+
 def _joined(columns: Iterable[Float]) -> Float:
     return np.concatenate([np.zeros(0), *columns])
 

@@ -33,7 +33,7 @@ def loop(
     error_rate: ErrorRate = 0.02,
     unseen: Annotated[
         str | None,
-        typer.Option(help="A class whose products are kept from training, and appear in the stream in round 2."),
+        typer.Option(help="A class whose products are kept from training, and come into the stream in round 2."),
     ] = None,
     cold: Annotated[bool, typer.Option("--cold", help="Train anew in every round.")] = False,
     home: Annotated[Path | None, typer.Option(help="Where its own model store and queue go; kept.")] = None,

@@ -27,8 +27,9 @@ from training.loop.loop_report import Beside, LoopReport, Round
 from training.loop.newcomers import Newcomers, TestAnswers, measured, rounds_with
 from training.loop.running_service import drift, running_service, wait_until
 from training.loop.simulate import Annotators, Client, Labelling, Traffic, send
-from training.predict import Progress, evaluate_bundle
+from training.predict import evaluate_bundle
 from training.pretrained import ImageEncoder
+from training.progress import Progress
 from training.retraining.gate import Policy
 from training.retraining.retrain import NothingNew, Retraining, RetrainOptions, retrain
 from training.retraining.retrain_record import recorded
@@ -46,7 +47,7 @@ class LoopOptions:
     ----------
     n_tasks : products that annotators open a round, at most
     error_rate : share of their answers that are wrong
-    unseen_class : whose products appear in the second round only; the catalogue must keep them from its train part
+    unseen_class : whose products appear from the second round on; the catalogue must keep them from its train part
     """
 
     n_rounds: int = 4

@@ -24,7 +24,8 @@ from service.errors import CatalogueError
 from service.features.numerical import CLIP, signed_log
 from training.catalogues.catalogue import Catalogue, Labels
 from training.catalogues.merchants import MERCHANT_COLUMNS
-from training.predict import Progress, predict
+from training.predict import predict
+from training.progress import Progress
 
 if TYPE_CHECKING:
     from training.pretrained import ImageEncoder

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from training.progress import Progress
 from training.replay.replay_pool import Pool
 from training.replay.runs import Plan, Run, begin, run
 from training.replay.strategies import Strategy
-
-Progress = Callable[[str, int, int], None]
 
 RECIPE = 1  # raise it when heads, features or sampling change: runs kept before are then done again
 POLL_SECONDS = 1.0

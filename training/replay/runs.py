@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.quality.weighed_answers import effective_sample_size
 from training.catalogues.cells import UNKNOWN
 from training.evaluate import score
 from training.noise import label_trust
@@ -205,18 +206,12 @@ def _measure(pool: Pool, committee: Committee, desk: Desk, *, seconds: float) ->
     return Point(
         answers=int(desk.answered.sum()),
         products_opened=desk.n_opened,
-        effective_answers=_effective_size(desk.weights),
+        effective_answers=effective_sample_size(desk.weights),
         macro_ap=scores.macro_ap,
         rare_quarter_ap=scores.rare_quarter_ap,
         macro_f1=scores.macro_f1,
         train_seconds=seconds,
     )
-
-
-def _effective_size(weights: NDArray[np.float64]) -> float:
-    """Source: Kish 1965, Survey Sampling."""
-    squares = float(np.square(weights).sum())
-    return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
 def _priors(pool: Pool) -> NDArray[np.float64]:

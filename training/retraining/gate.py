@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
+from service.quality.weighed_answers import effective_sample_size
 from training.retraining.gain import Judged, mean_gain, standardised_gains
 
 Float = NDArray[np.float64]
@@ -133,11 +134,6 @@ def judge(judged: Judged, *, checks: Checks, policy: Policy | None = None) -> Ve
         classes=classes,
         checks=checks,
     )
-
-
-def effective_sample_size(weights: Float) -> float:
-    """How many equally weighted answers would tell as much; 0 for none. Source: Kish 1965."""
-    return float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0
 
 
 def _counted_classes(judged: Judged, policy: Policy) -> NDArray[np.bool_]:

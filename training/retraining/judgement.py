@@ -20,7 +20,8 @@ from service.contracts import Product
 from service.ensemble import Ensemble
 from service.features.encoder import Encoder, collate
 from training.catalogues.cells import UNKNOWN
-from training.predict import BATCH_SIZE, Progress, encode, predict
+from training.predict import BATCH_SIZE, encode, predict
+from training.progress import Progress
 from training.retraining.gain import Judged
 from training.retraining.gate import Checks, Policy, Verdict, judge
 from training.retraining.human_labels import HumanLabels, in_share, seconds

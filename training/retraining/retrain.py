@@ -20,8 +20,9 @@ from service.errors import NoBundle, WinnowError
 from service.label_queue.store import LabelQueue
 from training.catalogues.catalogue import Catalogue
 from training.fit import TrainingOptions, train
-from training.predict import Progress, check_fit
+from training.predict import check_fit
 from training.pretrained import ImageEncoder
+from training.progress import Progress
 from training.retraining.gate import Policy, Verdict
 from training.retraining.human_labels import HumanLabels, read_human_labels, seconds
 from training.retraining.judgement import KEY, TrainedOn, judge_candidate, n_refused_before, trained_on

@@ -19,7 +19,8 @@ from training.held_out import HeldOut, Report
 from training.joint_training import predict_joint
 from training.noise import label_trust
 from training.platt import logit
-from training.predict import Progress, predict
+from training.predict import predict
+from training.progress import Progress
 from training.retraining.lessons import Lessons
 from training.retraining.training_state import TrainingState
 from training.retraining.warm_members import Further

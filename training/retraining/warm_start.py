@@ -25,8 +25,8 @@ from training.fit import TrainingOptions, arranged, encoder_of, lessons_of
 from training.fitted import Clock, Fitted, write_fitted
 from training.held_out import HeldOut
 from training.noise import label_trust
-from training.predict import Progress
 from training.pretrained import ImageEncoder
+from training.progress import Progress
 from training.retraining.human_labels import HumanLabels
 from training.retraining.lessons import Lessons
 from training.retraining.training_state import TrainingState, product_key

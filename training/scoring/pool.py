@@ -25,7 +25,8 @@ from service.quality.cohort_records import POOL, new_cohort
 from training.catalogues.catalogue import Catalogue, Labels
 from training.catalogues.catalogue_file import PartName
 from training.catalogues.tables import count_rows
-from training.scoring.score_run import AHEAD, Progress, chunks, in_turn, workers
+from training.progress import Progress
+from training.scoring.score_run import AHEAD, chunks, in_turn, workers
 from training.scoring.scoring import scored
 
 MOST_PRODUCTS = 1_000_000_000  # no cohort of a catalogue is sealed before its end

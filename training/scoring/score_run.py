@@ -23,6 +23,7 @@ from service.errors import CatalogueError
 from training.catalogues.catalogue import Catalogue
 from training.catalogues.catalogue_file import PartName
 from training.catalogues.tables import count_rows
+from training.progress import Progress
 from training.scoring.scored_table import check_suffix, join
 from training.scoring.scoring import Chunk, start_worker, write_scores
 
@@ -30,7 +31,6 @@ ORIGIN = "origin.json"  # says what the finished chunks belong to
 BATCHES_WITHOUT_IMAGES = 4  # of the table, in a chunk: a file has a price of its own
 AHEAD = 2  # chunks a worker that are read before their turn, so that none waits for the disk
 
-Progress = Callable[[str, int, int], None]
 Result = TypeVar("Result")
 
 
