@@ -21,8 +21,10 @@ FROM dependencies AS train-dependencies
 # or an index of CPU builds.
 ARG PIP_FIND_LINKS=""
 ARG PIP_EXTRA_INDEX_URL=""
+# "train images" adds the pretrained image encoder, which a bundle that was trained with it needs to go on from.
+ARG EXTRAS="train"
 # LightGBM runs on OpenMP; the serving image has no use for it.
-RUN python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["train"], sep="\n")' \
+RUN python3 -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*(one for name in sys.argv[1:] for one in extras[name]), sep="\n")' ${EXTRAS} \
     > train.txt \
  && python3 -m pip --python /opt/winnow/bin/python install --no-cache-dir --constraint constraints.txt --requirement train.txt
 

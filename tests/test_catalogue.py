@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from service.contracts import Product
 from tests.catalogues import bad_images
 from tests.small_catalogue import PRODUCTS, TOML, make_catalogue, png
 from training.catalogues.catalogue import open_catalogue
+from training.catalogues.catalogue_file import read_catalogue_file
 from training.catalogues.cells import NUMBERS, TEXTS, Place, category_cell, number_cell, plain_column, text_cell
 from training.catalogues.tables import BATCH_ROWS, write_table
 
@@ -207,3 +209,15 @@ def test_a_column_that_counts_as_plain_passes_the_check_of_every_cell_unchanged(
             checked = [check(cell, place) for cell in cells]
             assert checked == cells
             assert list(map(type, checked)) == list(map(type, cells))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/catalogue.md"])
+def test_the_catalogue_that_a_page_shows_can_be_read(page: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / page).read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "catalogue.toml").write_text(example, encoding="utf-8")
+
+    shown = read_catalogue_file(tmp_path / "catalogue.toml")
+
+    assert set(shown.parts) == {"train", "test", "stream"}
+    assert shown.fields.modalities == ("text", "image", "categorical", "numerical")
