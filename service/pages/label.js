@@ -1,7 +1,7 @@
 // The labelling page: sign in, lease, answer by keyboard or thumb, send, and never lose an answer.
 
 import * as client from "./label_client.js";
-import { newKey, Session } from "./label_session.js";
+import { Session } from "./label_session.js";
 import { drawBar, drawProduct, drawQuestions, element, make, reasonChip, REASONS, show, SKIP_REASONS, toast, words } from "./label_view.js";
 
 const N_TASKS = 10; // a lease: few enough to give back, many enough not to wait
@@ -19,6 +19,7 @@ let leasing = false;
 let exhausted = false;
 let flushing = false;
 let retryTimer = 0;
+let resumeTimer = 0;
 let nFailures = 0;
 let lastActive = Date.now();
 let partialFor = null; // task whose unanswered questions were pointed out
@@ -60,42 +61,45 @@ async function start() {
   const annotator = element("annotator").value.trim();
   if (!annotator) return;
   localStorage.setItem(NAME, annotator);
-  session = new Session({ annotator, overlap: element("second").checked ? 2 : 1, blind: element("start-blind").checked });
+  clearTimeout(resumeTimer);
+  const chosen = { annotator, overlap: element("second").checked ? 2 : 1, blind: element("start-blind").checked };
+  const stored = Session.stored();
+  if (!session && stored?.annotator === annotator && stored.tasks.length) await resume({ ...stored, ...chosen });
+  else await begin(chosen, stored);
+}
+
+async function begin(chosen, stored) {
+  session = new Session(chosen);
+  if (stored) session.takeOver(stored);
+  flush();
   await leaseMore();
 }
 
 async function resume(stored) {
   const tokens = [...new Set(stored.tasks.map((entry) => entry.token))];
   const leases = await Promise.all(tokens.map((token) => extendOrNothing(stored.annotator, token)));
+  if (session) return; // begun meanwhile
   if (leases.includes(null)) {
-    await welcome();
-    setTimeout(() => resume(stored), RETRY_MS[1]);
+    clearTimeout(resumeTimer);
+    resumeTimer = setTimeout(() => resume(stored), RETRY_MS[1]);
+    if (element("start").hidden) await welcome();
     return;
   }
   session = Session.restored(stored, leases);
-  saveLost(stored, session);
-  session.save();
   const kept = session.tasks.reduce((sum, entry) => sum + Object.keys(entry.answers).length, 0);
   if (kept) toast(`Welcome back: ${kept} unsent ${kept === 1 ? "answer is" : "answers are"} still here`);
   flush();
   await leaseMore();
 }
 
-// A lease that ran out while the page was closed: what was answered may still be welcome.
-function saveLost(stored, restored) {
-  const kept = new Set(restored.tasks.map((entry) => entry.task.task_id));
-  for (const { id, token, answers } of stored.tasks) {
-    if (kept.has(id) || !Object.keys(answers).length) continue;
-    restored.outbox.push({ key: newKey(), token, label: { task_id: id, answers } });
-  }
-}
-
 async function extendOrNothing(annotator, token) {
   try {
     return await client.extend(annotator, token, true);
   } catch (error) {
+    if (!error.passes && error.status !== 401) return { tasks: [] };
     if (error.status === 401) askForKey();
-    return error.passes || error.status === 401 ? null : { tasks: [] };
+    sayAtStart(error);
+    return null;
   }
 }
 
@@ -110,6 +114,7 @@ async function leaseMore() {
     element("start-error").hidden = true;
   } catch (error) {
     complain(error);
+    return;
   } finally {
     leasing = false;
   }
@@ -126,10 +131,15 @@ function complain(error) {
   if (error.status === 401) askForKey();
   if (session?.current) {
     toast(error.message, "bad");
+    draw();
     return;
   }
-  session = null;
+  if (!session?.outbox.length) session = null; // else it is still to be sent, and `flush` tries again
   show("start");
+  sayAtStart(error);
+}
+
+function sayAtStart(error) {
   element("start-error").textContent = error.message;
   element("start-error").hidden = false;
 }
@@ -215,7 +225,7 @@ async function flush() {
 async function sendOne(entry) {
   entry.inFlight = true;
   try {
-    await client.submit(session.annotator, entry.token, entry.label, entry.key);
+    await client.submit(entry.annotator, entry.token, entry.label, entry.key);
   } catch (error) {
     if (error.passes || error.status === 401) {
       retryLater(entry, error);

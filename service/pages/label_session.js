@@ -3,7 +3,7 @@
 const STORED = "winnow-label-session";
 const RATE_SECONDS = 600;
 
-export const newKey = () =>
+const newKey = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 export class Session {
@@ -14,7 +14,7 @@ export class Session {
     this.tasks = []; // {task, token, answers: {class: answer}}, the first one is on the screen
     this.marked = 0; // index of the question that Y, N and U answer
     this.steps = []; // what Z takes back
-    this.outbox = []; // {key, token, label}, oldest first
+    this.outbox = []; // {key, annotator, token, label}, oldest first
     this.batch = 0; // tasks of this batch in all
     this.nTasks = 0;
     this.answeredAt = []; // ms, for the rate
@@ -96,7 +96,18 @@ export class Session {
   }
 
   sent(entry) {
-    this.outbox = this.outbox.filter((other) => other !== entry);
+    this.outbox = this.outbox.filter((other) => other.key !== entry.key); // it may have been taken over meanwhile
+    this.save();
+  }
+
+  // What an earlier session has not sent: its outbox, and answers to tasks that are no longer at hand, which may still
+  // be welcome. They stay their annotator's.
+  takeOver(stored) {
+    const { annotator } = stored;
+    const held = new Set(this.tasks.map((entry) => entry.task.task_id));
+    const lost = stored.tasks.filter(({ id, answers }) => !held.has(id) && Object.keys(answers).length);
+    const entries = lost.map(({ id, token, answers }) => ({ key: newKey(), token, label: { task_id: id, answers } }));
+    this.outbox.push(...[...stored.outbox, ...entries].map((entry) => ({ annotator, ...entry })));
     this.save();
   }
 
@@ -127,13 +138,14 @@ export class Session {
 
   static restored(stored, leases) {
     const session = new Session(stored);
-    Object.assign(session, { outbox: stored.outbox, nTasks: stored.nTasks, nAnswers: stored.nAnswers });
+    Object.assign(session, { nTasks: stored.nTasks, nAnswers: stored.nAnswers });
     const tasks = new Map(leases.flatMap((lease) => lease.tasks.map((task) => [task.task_id, task])));
     session.tasks = stored.tasks
       .filter((entry) => tasks.has(entry.id))
       .map(({ id, token, answers }) => ({ task: tasks.get(id), token, answers }));
     session.batch = Math.max(stored.batch, session.tasks.length);
     if (session.current) session.markNext(session.questions.at(-1)?.class);
+    session.takeOver(stored);
     return session;
   }
 
@@ -149,7 +161,7 @@ export class Session {
 
   #leave(said) {
     const left = this.tasks.shift();
-    const entry = { key: newKey(), token: left.token, label: { task_id: left.task.task_id, ...said } };
+    const entry = { key: newKey(), annotator: this.annotator, token: left.token, label: { task_id: left.task.task_id, ...said } };
     this.outbox.push(entry);
     this.steps.push({ kind: "task", left, entry });
     this.nTasks += 1;

@@ -89,6 +89,11 @@ class LabellingPage:
         for key in keys:
             ActionChains(self.driver).send_keys(key).perform()
 
+    def block(self, *urls: str) -> None:
+        """Keep the browser from these URLs, and from no others any more."""
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": list(urls)})
+
     def element(self, name: str) -> WebElement:
         return self.driver.find_element(By.ID, name)
 

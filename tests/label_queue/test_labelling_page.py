@@ -81,6 +81,28 @@ def stored(queue: LabelQueue) -> dict[tuple[str, str], str]:
         return {(task_id, class_name): said for task_id, class_name, said in rows}
 
 
+def annotators(queue: LabelQueue) -> set[str]:
+    with queue.database.read() as connection:
+        return set(connection.execute(select(label.c.annotator)).scalars())
+
+
+def answer_the_last_product_while_away(page: LabellingPage, queue: LabelQueue, server: Server) -> None:
+    page.sign_in()
+    page.press("y", "y", "y", Keys.ENTER)
+    page.until(lambda: len(stored(queue)) == 3)
+    server.stop()
+    page.press("y", "y", Keys.ENTER)
+    page.until(lambda: "1 not sent yet" in page.text("unsent") and "cannot be reached" in page.text("start-error"))
+
+
+def reopen_while_away(page: LabellingPage) -> None:
+    """Load the page anew where the browser reaches the page and not the queue."""
+    page.block("*/label-queue/*")
+    page.open()
+    page.until(lambda: "cannot be reached" in page.text("start-error"))
+    assert all("ERR_BLOCKED_BY_CLIENT" in said for said in page.complaints())
+
+
 def test_two_products_are_labelled_by_keyboard_alone(page: LabellingPage, page_queue: LabelQueue) -> None:
     page.sign_in()
     assert page.questions() == ["black", "kids", "sale"]
@@ -211,6 +233,63 @@ def test_what_is_answered_while_the_service_is_away_arrives_when_it_is_back(
 
     page.until(lambda: len(stored(page_queue)) == 3)
     page.until(lambda: not page.showing("unsent"))
+
+
+def test_the_answer_to_the_last_product_outlives_an_outage_and_a_new_beginning(
+    page: LabellingPage, page_queue: LabelQueue, server: Server
+) -> None:
+    answer_the_last_product_while_away(page, page_queue, server)
+    page.element("annotator").clear()
+    page.element("annotator").send_keys("ben", Keys.ENTER)
+
+    server.start()
+    page.element("begin").click()
+    page.until(lambda: page.showing("done"))
+
+    page.until(lambda: len(stored(page_queue)) == 5)
+    assert annotators(page_queue) == {"ann"}
+
+
+def test_the_answer_to_the_last_product_arrives_after_an_outage_by_itself(
+    page: LabellingPage, page_queue: LabelQueue, server: Server
+) -> None:
+    answer_the_last_product_while_away(page, page_queue, server)
+
+    server.start()
+
+    page.until(lambda: len(stored(page_queue)) == 5)
+
+
+def test_unsent_answers_outlive_a_beginning_while_the_queue_was_away(
+    page: LabellingPage, page_queue: LabelQueue
+) -> None:
+    page.sign_in()
+    page.press("y", "n")
+    reopen_while_away(page)
+    page.element("annotator").clear()
+    page.element("annotator").send_keys("ben")
+    page.block()
+
+    page.press(Keys.ENTER)
+    page.until(lambda: page.showing("done"))
+
+    page.until(lambda: stored(page_queue) == {("t1", "black"): "yes", ("t1", "kids"): "no"})
+    assert annotators(page_queue) == {"ann"}
+    assert page.showing("done")
+
+
+def test_a_beginning_under_the_same_name_goes_on_where_it_was(page: LabellingPage, page_queue: LabelQueue) -> None:
+    page.sign_in()
+    page.press("y", "n")
+    reopen_while_away(page)
+    page.block()
+
+    page.element("begin").click()
+    page.until(lambda: page.showing("work"))
+
+    assert page.given() == {"black": "yes", "kids": "no"}
+    page.press("y", Keys.ENTER)
+    page.until(lambda: len(stored(page_queue)) == 3)
 
 
 def test_a_product_that_somebody_else_took_over_is_said_to_be_theirs(
