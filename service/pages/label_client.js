@@ -6,7 +6,6 @@ export class Refused extends Error {
   constructor(status, problem, retryAfter) {
     super(problem.detail || problem.title || `HTTP ${status}`);
     this.status = status;
-    this.taskIds = problem.task_ids || [];
     this.retryAfter = retryAfter;
   }
 
@@ -43,9 +42,6 @@ export const lease = (annotator, limit, overlap) =>
 
 export const extend = (annotator, token, withTasks) =>
   call("POST", "label-queue/extend", { annotator, lease_token: token, ...(withTasks ? { with_tasks: true } : {}) });
-
-export const release = (annotator, token, taskIds) =>
-  call("POST", "label-queue/release", { annotator, lease_token: token, task_ids: taskIds });
 
 export const submit = (annotator, token, label, key) =>
   call("POST", "label-queue/labels", { annotator, lease_token: token, labels: [label] }, { "idempotency-key": key });

@@ -149,10 +149,6 @@ export class Session {
     return session;
   }
 
-  static forget() {
-    localStorage.removeItem(STORED);
-  }
-
   #count(change) {
     this.nAnswers += change;
     if (change > 0) this.answeredAt = [...this.answeredAt.slice(-99), Date.now()];
