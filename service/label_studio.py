@@ -80,11 +80,11 @@ _EXPORT = TypeAdapter(tuple[_Exported, ...])
 
 
 def label_studio_task(task: Task, fields: FieldSpec | None) -> dict[str, Any]:
-    """One task with its questions as choices and the likely ones as a prediction."""
-    likely = [asked.class_name for asked in task.questions if (asked.probability or 0.0) >= 0.5]
+    """One task with its questions as choices, and those that the model answered with yes as a prediction."""
+    positive = [asked.class_name for asked in task.questions if asked.positive]
     prediction = {
         "model_version": task.model_version,
-        "result": [{"from_name": "yes", "to_name": "text", "type": "choices", "value": {"choices": likely}}],
+        "result": [{"from_name": "yes", "to_name": "text", "type": "choices", "value": {"choices": positive}}],
     }
     column = fields.image if fields else _picture_column(task.product)
     data = {

@@ -40,9 +40,9 @@ def tasks(
     asked: dict[str, dict[str, Question]] = defaultdict(dict)
     if rows:
         found = connection.execute(statements.questions_of([row["id"] for row in rows], questions)).mappings()
-        for row in found:  # newest cohort last: its probability and reason are shown
+        for row in found:  # newest cohort last: its probability, answer and reason are shown
             name = row["class_name"]
-            asked[row["task_id"]][name] = Question(name, row["probability"], row["reason"])
+            asked[row["task_id"]][name] = Question(name, row["probability"], row["positive"], row["reason"])
     return tuple(_task(row, tuple(asked[row["id"]].values())) for row in rows)
 
 
@@ -175,7 +175,8 @@ def _with_answers(connection: Connection, found: tuple[Task, ...]) -> tuple[Task
 def _tied_questions(task: Task, answers: Mapping[str, Mapping[str, Answer]]) -> tuple[Question, ...]:
     asked = {question.class_name: question for question in task.questions}
     return tuple(
-        replace(asked.get(name, Question(name, None, "conflict")), answers=said) for name, said in answers.items()
+        replace(asked.get(name, Question(name, None, positive=False, reason="conflict")), answers=said)
+        for name, said in answers.items()
     )
 
 

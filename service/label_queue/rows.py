@@ -57,6 +57,7 @@ class Question:
 
     class_name: str
     probability: float | None  # None where no cohort asked, but annotators disagree
+    positive: bool  # ŷ as served with that probability
     reason: str
     answers: Mapping[str, Answer] = field(default_factory=dict)  # annotator -> answer; filled for conflicts only
 

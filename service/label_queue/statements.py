@@ -124,7 +124,7 @@ def settling(task_ids: Sequence[str], *, now: datetime, revive: Sequence[str]) -
 
 
 def questions_of(task_ids: Sequence[str], condition: ColumnElement[bool]) -> Select[Any]:
-    """The questions of some tasks, oldest cohort first: the newest probability and reason come last."""
+    """The questions of some tasks, oldest cohort first: the newest probability, answer and reason come last."""
     return (
         select(question)
         .join(cohort, cohort.c.id == question.c.cohort_id)

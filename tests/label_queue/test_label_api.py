@@ -83,7 +83,7 @@ def test_a_look_for_label_studio_has_choices_and_a_prediction(queue: LabelQueue,
     likely = make_task("t3", priority=9.0, product=RECORD, classes=())
     likely = type(likely)(
         **{name: getattr(likely, name) for name in likely.__slots__}
-        | {"questions": (make_question("black", probability=0.9), make_question("kids", probability=0.1))}
+        | {"questions": (make_question("black", positive=True), make_question("kids"))}
     )
     queue.enqueue([make_cohort(likely)], now=NOON)
 

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,7 +21,7 @@ from service.label_queue.reading import Filters
 from service.label_queue.schema import label, skip
 from service.label_queue.store import LabelQueue, open_store
 from service.label_studio import LABELLING_CONFIG, NO_PICTURE, label_studio_task, picture_url, submissions
-from tests.label_queue.queue_samples import LEASE_SECONDS, NOON, make_cohort, make_task
+from tests.label_queue.queue_samples import LEASE_SECONDS, NOON, make_cohort, make_question, make_task
 from training.cli import app
 from training.label_files import CONFIG, QUESTIONS, TASKS, Imported, export_tasks, import_labels
 
@@ -128,6 +129,20 @@ def test_the_labelling_interface_reads_what_a_task_has(queue: LabelQueue) -> Non
     [result] = shown["predictions"][0]["result"]
     assert result["from_name"] in {element.attrib.get("name") for element in config.iter("Choices")}
     assert result["to_name"] in {element.attrib.get("name") for element in config.iter("Text")}
+
+
+def test_the_classes_ticked_beforehand_are_those_that_the_model_answered_with_yes(queue: LabelQueue) -> None:
+    questions = (
+        make_question("black", probability=0.4, positive=True),  # thresholds are the bundle's: .3 and .7, say
+        make_question("kids", probability=0.6, positive=False),
+        make_question("sale", probability=0.8, positive=True),
+    )
+    queue.enqueue([make_cohort(replace(make_task(), questions=questions))], now=NOON)
+    [task] = queue.look(Filters(), limit=1, now=NOON).tasks
+
+    [prediction] = label_studio_task(task, None)["predictions"]
+
+    assert sorted(prediction["result"][0]["value"]["choices"]) == ["black", "sale"]
 
 
 def test_a_product_without_a_picture_shows_one_that_a_browser_can_draw() -> None:
