@@ -15,6 +15,21 @@ from service.api.openapi import openapi
 from service.api.product_reader import ProductReader
 from service.app import BENTOML_ROUTES
 from service.bundles.bundle import Manifest
+from service.errors import (
+    BodyTimedOut,
+    BodyTooLarge,
+    Forbidden,
+    InvalidRequest,
+    LeaseLost,
+    NoBundle,
+    Overloaded,
+    QueueUnavailable,
+    StorageFull,
+    TooManyRequests,
+    Unauthenticated,
+    UnknownTask,
+    WinnowError,
+)
 from service.pages.render import MEDIA_TYPES, asset, curl_command, docs_page, overview_page
 from tests.served import Backend
 from tests.tiny_bundle import CLASSES, EXAMPLE, FIELDS, MEMBERS, tiny_manifest
@@ -116,6 +131,39 @@ def test_every_reference_of_the_openapi_document_resolves(client: TestClient) ->
         found = document
         for part in reference.removeprefix("#/").split("/"):
             found = found[part]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "errors"),
+    [
+        ("post", "/classify", [BodyTimedOut, BodyTooLarge, TooManyRequests, Overloaded]),
+        ("post", "/label-queue/lease", [BodyTimedOut, BodyTooLarge, QueueUnavailable, StorageFull]),
+        ("post", "/label-queue/labels", [BodyTimedOut, QueueUnavailable, StorageFull, UnknownTask, LeaseLost]),
+        ("post", "/label-queue/extend", [BodyTimedOut, QueueUnavailable, StorageFull, LeaseLost]),
+        ("post", "/label-queue/release", [BodyTimedOut, QueueUnavailable, StorageFull, LeaseLost]),
+        ("delete", "/label-queue/products/{product_id}", [BodyTimedOut, QueueUnavailable, StorageFull]),
+        ("get", "/label-queue", [InvalidRequest, QueueUnavailable]),
+        ("get", "/label-queue/stats", [QueueUnavailable]),
+        ("get", "/label-queue/labelling-config", []),
+        ("get", "/quality", [QueueUnavailable]),
+        ("get", "/model", [NoBundle]),
+    ],
+)
+def test_every_error_that_a_route_can_meet_is_documented(
+    client: TestClient, method: str, path: str, errors: list[type[WinnowError]]
+) -> None:
+    met: list[type[WinnowError]] = [Unauthenticated, Forbidden, *errors]
+
+    responses = client.get("/openapi.json").json()["paths"][path][method]["responses"]
+
+    assert {str(error.status) for error in met} <= set(responses)
+
+
+def test_the_documentation_says_what_each_status_means(client: TestClient) -> None:
+    page = client.get("/docs").text
+
+    assert "<td>408</td><td>The body did not arrive in time</td>" in page
+    assert "<td>507</td>" in page
 
 
 def test_every_documented_route_but_bentomls_is_there(client: TestClient, backend: Backend) -> None:

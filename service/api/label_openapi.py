@@ -44,6 +44,9 @@ _TASK = {
     "required": ["task_id", "product", "questions", "model_version"],
 }
 _LEASED: Schema = {"lease_token": {"type": "string"}, "expires_at": {"type": "string", "format": "date-time"}}
+_LEASE = "Lease tasks for an annotator"
+_RELEASE = "Give tasks back unlabelled"
+_WRITING = ("408", "507")  # met only by what has a body, or stores something
 _TASKS: Schema = {"type": "array", "items": {"$ref": "#/components/schemas/LabelTask"}}
 
 
@@ -54,33 +57,19 @@ def label_paths(problems: Mapping[str, Schema]) -> dict[str, Schema]:
     ----------
     problems : responses of every route, by status
     """
-    look = _operation("lookAtLabelQueue", "Look at the tasks that wait; nothing changes", _looked(), problems)
-    look["parameters"] = list(_parameters(LookQuery, "query"))
-    lease = _post(
-        "leaseLabelTasks", "Lease tasks for an annotator", LeaseRequest, _answer({**_LEASED, "tasks": _TASKS})
-    )
-    submit = _post("submitLabels", "Submit labels, all or none", LabelsRequest, _answer({"accepted": _count()}))
-    submit["parameters"] = list(_parameters(KeyHeader, "header"))
     ids = {"type": "array", "items": {"type": "string"}}
-    extend = _post("extendLease", "Take more time", ExtendRequest, _answer({**_LEASED, "task_ids": ids}))
-    release = _post("releaseTasks", "Give tasks back unlabelled", ReleaseRequest, _answer({"released": _count()}))
-    stats = _operation("countLabelQueue", "Count tasks, questions and answers", _answer(_counts()), {})
-    config = _operation("getLabellingConfig", "The labelling interface for Label Studio", _xml(), {})
-    forget = _operation("forgetProduct", "Forget a product as it was posted", _answer({"deleted": _count()}), problems)
-    forget["parameters"] = list(_parameters(ProductId, "path"))
-    for operation in (lease, submit, extend, release):
-        operation["responses"] |= {**problems, "409": {**problems["422"], "description": "The lease is no longer held"}}
-    forget["responses"]["404"] = {**problems["422"], "description": "Nothing can have such an id"}
-    submit["responses"]["404"] = {**problems["422"], "description": "There is no such task"}
+    leased = _answer({**_LEASED, "tasks": _TASKS})
+    extended = _answer({**_LEASED, "task_ids": ids})
+    released = _answer({"released": _count()})
     return {
-        "/label-queue": {"get": look},
-        "/label-queue/lease": {"post": lease},
-        "/label-queue/labels": {"post": submit},
-        "/label-queue/extend": {"post": extend},
-        "/label-queue/release": {"post": release},
-        "/label-queue/stats": {"get": stats},
-        "/label-queue/labelling-config": {"get": config},
-        "/label-queue/products/{product_id}": {"delete": forget},
+        "/label-queue": {"get": _look(problems)},
+        "/label-queue/lease": {"post": _post("leaseLabelTasks", _LEASE, LeaseRequest, leased, problems)},
+        "/label-queue/labels": {"post": _submit(problems)},
+        "/label-queue/extend": {"post": _post("extendLease", "Take more time", ExtendRequest, extended, problems)},
+        "/label-queue/release": {"post": _post("releaseTasks", _RELEASE, ReleaseRequest, released, problems)},
+        "/label-queue/stats": {"get": _stats(problems)},
+        "/label-queue/labelling-config": {"get": _labelling_config(problems)},
+        "/label-queue/products/{product_id}": {"delete": _forget(problems)},
     }
 
 
@@ -94,10 +83,43 @@ def label_schemas() -> dict[str, Schema]:
     return schemas
 
 
-def _post(operation_id: str, summary: str, model: type[BaseModel], answer: Schema) -> Schema:
+def _look(problems: Mapping[str, Schema]) -> Schema:
+    met = {status: problem for status, problem in problems.items() if status not in _WRITING}
+    look = _operation("lookAtLabelQueue", "Look at the tasks that wait; nothing changes", _looked(), met)
+    return {**look, "parameters": list(_parameters(LookQuery, "query"))}
+
+
+def _submit(problems: Mapping[str, Schema]) -> Schema:
+    accepted = _answer({"accepted": _count()})
+    submit = _post("submitLabels", "Submit labels, all or none", LabelsRequest, accepted, problems)
+    submit["responses"]["404"] = {**problems["422"], "description": "There is no such task"}
+    return {**submit, "parameters": list(_parameters(KeyHeader, "header"))}
+
+
+def _stats(problems: Mapping[str, Schema]) -> Schema:
+    met = {status: problems[status] for status in ("401", "403", "503")}
+    return _operation("countLabelQueue", "Count tasks, questions and answers", _answer(_counts()), met)
+
+
+def _labelling_config(problems: Mapping[str, Schema]) -> Schema:
+    met = {status: problems[status] for status in ("401", "403")}
+    return _operation("getLabellingConfig", "The labelling interface for Label Studio", _xml(), met)
+
+
+def _forget(problems: Mapping[str, Schema]) -> Schema:
+    deleted = _answer({"deleted": _count()})
+    forget = _operation("forgetProduct", "Forget a product as it was posted", deleted, problems)
+    forget["responses"]["404"] = {**problems["422"], "description": "Nothing can have such an id"}
+    return {**forget, "parameters": list(_parameters(ProductId, "path"))}
+
+
+def _post(
+    operation_id: str, summary: str, model: type[BaseModel], answer: Schema, problems: Mapping[str, Schema]
+) -> Schema:
     schema = {"$ref": _REF.format(model=model.__name__)}
     body = {"required": True, "content": {"application/json": {"schema": schema}}}
-    return {**_operation(operation_id, summary, answer, {}), "requestBody": body}
+    met = {**problems, "409": {**problems["422"], "description": "The lease is no longer held"}}
+    return {**_operation(operation_id, summary, answer, met), "requestBody": body}
 
 
 def _operation(operation_id: str, summary: str, answer: Schema, problems: Mapping[str, Schema]) -> Schema:

@@ -5,6 +5,7 @@ Showing it to people is left to `service.pages`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import metadata
 from typing import Any
 
@@ -31,13 +32,17 @@ PROBLEMS = {
     401: "An API key is needed, where the service has some",
     403: "The key is not for this route, or another site's page asks",
     405: "Another method than the route has",
+    408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is not application/json",
     422: "A product or a field is not what the catalogue's fields allow; errors names both",
     429: "More requests are waiting than can be answered soon; send it again later",
     500: "The request could not be answered",
-    503: "No model is loaded, or it cannot answer",
+    503: "No model is loaded, the label queue's store does not answer, or no room came free in time",
+    507: "The label queue's disk is full, and nothing was stored",
 }
+READING = frozenset({401, 403, 503})  # what a request that says nothing but its path can meet
+STORING = frozenset({507})  # what only the label queue's routes can meet
 
 
 def openapi(manifest: Manifest, *, max_products: int, url_column: str | None = None) -> Schema:
@@ -62,7 +67,7 @@ def openapi(manifest: Manifest, *, max_products: int, url_column: str | None = N
             "/livez": {"get": _probe("The process is alive")},
             "/readyz": {"get": _probe("A model is loaded", not_ready=True)},
             "/metrics": {"get": _probe("Metrics in Prometheus' text format")},
-            **label_paths(_problem_responses()),
+            **label_paths(_problem_responses(PROBLEMS)),
         },
         "components": {"schemas": {**_schemas(manifest, url_column), **label_schemas()}},
     }
@@ -102,13 +107,6 @@ def product_schema(fields: FieldSpec, url_column: str | None = None) -> Schema:
 
 
 def _classify(manifest: Manifest, max_products: int) -> Schema:
-    products = {
-        "type": "array",
-        "items": {"$ref": "#/components/schemas/Product"},
-        "minItems": 1,
-        "maxItems": max_products,
-    }
-    body = {"type": "object", "properties": {"products": products}, "required": ["products"]}
     detail = {
         "name": "detail",
         "in": "query",
@@ -121,21 +119,48 @@ def _classify(manifest: Manifest, max_products: int) -> Schema:
         "operationId": "classify",
         "summary": f"Classify 1 to {max_products} products",
         "parameters": [detail],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {**body, "additionalProperties": False},
-                    "example": {"products": [example_product(manifest)]},
-                }
-            },
+        "requestBody": {"required": True, "content": {"application/json": _products(manifest, max_products)}},
+        "responses": {
+            "200": _json("One result a product, in their order", "Classification"),
+            **_problem_responses(PROBLEMS.keys() - STORING),
         },
-        "responses": {"200": _json("One result a product, in their order", "Classification"), **_problem_responses()},
     }
 
 
+def _products(manifest: Manifest, max_products: int) -> Schema:
+    """The body of a request, with an example."""
+    products = {
+        "type": "array",
+        "items": {"$ref": "#/components/schemas/Product"},
+        "minItems": 1,
+        "maxItems": max_products,
+    }
+    body = {"type": "object", "properties": {"products": products}, "required": ["products"]}
+    example = {"products": [example_product(manifest)]}
+    return {"schema": {**body, "additionalProperties": False}, "example": example}
+
+
 def _schemas(manifest: Manifest, url_column: str | None) -> dict[str, Schema]:
-    classes = list(manifest.taxonomy.classes)
+    result = {
+        "type": "object",
+        "properties": _result(list(manifest.taxonomy.classes)),
+        "required": ["product_id", "probabilities", "positive", "uncertainty", "disagreement", "abstained"],
+    }
+    return {
+        "Product": product_schema(manifest.fields, url_column),
+        "Classification": {
+            "type": "object",
+            "properties": {"model_version": {"type": "string"}, "results": {"type": "array", "items": result}},
+            "required": ["model_version", "results"],
+        },
+        "Model": {"type": "object", "required": ["version", "fields", "taxonomy", "members"]},
+        "Quality": {"type": "object", "required": ["model_version", "macro", "classes", "self_check", "over_time"]},
+        "Problem": _problem_schema(),
+    }
+
+
+def _result(classes: list[str]) -> dict[str, Schema]:
+    """What is said of one product."""
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     per_class = {
         "type": "object",
@@ -146,7 +171,7 @@ def _schemas(manifest: Manifest, url_column: str | None) -> dict[str, Schema]:
     bits = {**probability, "description": "in bits; that of the class where it is highest"}
     names = {"type": "array", "items": {"type": "string"}}
     warning = {"type": "object", "properties": {"field": {"type": "string"}, "detail": {"type": "string"}}}
-    result = {
+    return {
         "product_id": {"type": "string"},
         "probabilities": per_class,
         "positive": {"type": "array", "items": {"enum": classes}},
@@ -157,19 +182,6 @@ def _schemas(manifest: Manifest, url_column: str | None) -> dict[str, Schema]:
         "members": {"type": "object", "additionalProperties": {"anyOf": [per_class, {"type": "null"}]}},
         "classes": {"type": "object", "description": "uncertainty and disagreement of each class"},
         "embedding": {"type": "array", "items": {"type": "number"}},
-    }
-    always = ["product_id", "probabilities", "positive", "uncertainty", "disagreement", "abstained"]
-    results = {"type": "array", "items": {"type": "object", "properties": result, "required": always}}
-    return {
-        "Product": product_schema(manifest.fields, url_column),
-        "Classification": {
-            "type": "object",
-            "properties": {"model_version": {"type": "string"}, "results": results},
-            "required": ["model_version", "results"],
-        },
-        "Model": {"type": "object", "required": ["version", "fields", "taxonomy", "members"]},
-        "Quality": {"type": "object", "required": ["model_version", "macro", "classes", "self_check", "over_time"]},
-        "Problem": _problem_schema(),
     }
 
 
@@ -189,14 +201,14 @@ def _problem_schema() -> Schema:
     return {"type": "object", "properties": properties, "required": ["type", "title", "status", "detail"]}
 
 
-def _problem_responses() -> dict[str, Schema]:
+def _problem_responses(statuses: Collection[int]) -> dict[str, Schema]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {str(status): {"description": what, "content": content} for status, what in PROBLEMS.items()}
+    described = {status: what for status, what in PROBLEMS.items() if status in statuses}
+    return {str(status): {"description": what, "content": content} for status, what in described.items()}
 
 
 def _get(summary: str, schema: str | None) -> Schema:
-    responses = {"200": _json(summary, schema), **{k: v for k, v in _problem_responses().items() if k == "503"}}
-    return {"summary": summary, "responses": responses}
+    return {"summary": summary, "responses": {"200": _json(summary, schema), **_problem_responses(READING)}}
 
 
 def _json(description: str, schema: str | None) -> Schema:
