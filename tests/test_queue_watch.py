@@ -21,7 +21,9 @@ from tests.served import serving
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-def test_accepted_answers_are_counted_by_class(bundle_store: BundleStore, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_an_answer_is_counted_once_by_its_class_however_often_it_is_sent(
+    bundle_store: BundleStore, tiny_bundle: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "bentoml"
     bundle_store.promote(bundle_store.save(tiny_bundle))
     queue = open_store(f"sqlite:///{home / 'winnow.sqlite3'}", lease_seconds=60)
@@ -30,10 +32,13 @@ def test_accepted_answers_are_counted_by_class(bundle_store: BundleStore, tiny_b
 
     with serving(home) as backend:
         labels = {"annotator": "ann", "labels": [{"task_id": "t1", "answers": {"black": "yes", "sale": "unsure"}}]}
-        accepted = backend.client.post("/label-queue/labels", json=labels)
+        key = {"idempotency-key": "k1"}
+        accepted = backend.client.post("/label-queue/labels", json=labels, headers=key)
+        for again in (key, {}):
+            assert backend.client.post("/label-queue/labels", json=labels, headers=again).json() == accepted.json()
         refused = backend.client.post("/label-queue/labels", json={**labels, "annotator": ""})
 
-        assert (accepted.status_code, refused.status_code) == (200, 422)
+        assert (accepted.json(), refused.status_code) == ({"accepted": 1}, 422)
         assert backend.number("winnow_labels_total", **{"class": "black", "answer": "yes"}) == 1
         assert backend.number("winnow_labels_total", **{"class": "sale", "answer": "unsure"}) == 1
 

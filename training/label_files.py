@@ -74,7 +74,8 @@ def import_labels(queue: LabelQueue, path: Path, *, annotator: str, now: datetim
     n_stored = n_held = n_unknown = 0
     for submission in submissions(path.read_bytes(), annotator=annotator):
         try:
-            n_stored += queue.submit(submission, now=now)
+            queue.submit(submission, now=now)
+            n_stored += len(submission.labels)
         except LeaseLost:
             n_held += 1
         except UnknownTask:

@@ -5,7 +5,7 @@ What a request may hold is left to `service.api.label_requests`, what it does to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -31,7 +31,7 @@ from service.api.label_requests import (
 from service.bundles.bundle import Manifest
 from service.errors import InvalidRequest
 from service.label_queue.reading import Filters
-from service.label_queue.rows import Lease, Page, Question, Stats, Submission, Task
+from service.label_queue.rows import Lease, Page, Question, Stats, Task, TaskLabels
 from service.label_queue.store import LabelQueue
 from service.label_studio import LABELLING_CONFIG, label_studio_task
 from service.pages.render import asset
@@ -50,6 +50,7 @@ class LabelApi:
     ----------
     served : returns the manifest of the served bundle, None while there is none: its classes may be answered even
         where they were not asked
+    on_labels : told the answers that were stored, for a metric
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class LabelApi:
         *,
         served: Callable[[], Manifest | None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        on_labels: Callable[[Submission], None] = lambda _: None,
+        on_labels: Callable[[Sequence[TaskLabels]], None] = lambda _: None,
     ) -> None:
         self._queue = queue
         self._on_labels = on_labels
@@ -109,9 +110,8 @@ class LabelApi:
         body = read_json(LabelsRequest, await self._body(request))
         manifest = self._served()
         submission = body.submission(key=key, known_classes=manifest.taxonomy.classes if manifest else ())
-        n_accepted = await self._run(lambda: self._queue.submit(submission, now=self._now()))
-        self._on_labels(submission)
-        return _json({"accepted": n_accepted})
+        self._on_labels(await self._run(lambda: self._queue.submit(submission, now=self._now())))
+        return _json({"accepted": len(submission.labels)})
 
     async def extend(self, request: Request) -> Response:
         """Give an annotator more time."""

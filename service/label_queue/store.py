@@ -32,6 +32,7 @@ from service.label_queue.rows import (
     Stats,
     StoredCohort,
     Submission,
+    TaskLabels,
 )
 from service.label_queue.schema import label_task, product
 from service.label_queue.schema import lease as leases
@@ -129,8 +130,8 @@ class LabelQueue:
             submitting.check_lease(connection, annotator=annotator, lease_token=lease_token)
             return connection.execute(releasing.values(lease_token=None, lease_expires_at=None)).rowcount
 
-    def submit(self, submission: Submission, *, now: datetime) -> int:
-        """Store an annotator's labels, all or none, and return for how many tasks.
+    def submit(self, submission: Submission, *, now: datetime) -> tuple[TaskLabels, ...]:
+        """Store an annotator's labels, all or none, and return the answers among them that were not there before.
 
         Answers are events: a later one by the same annotator stands instead of the earlier one, which is kept. Sent
         again, the same answer stores nothing. Tasks with every question answered are completed; skipped ones are

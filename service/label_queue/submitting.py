@@ -13,25 +13,25 @@ from sqlalchemy import Connection, insert, select, update
 
 from service.errors import KeyReused, LeaseLost, UnknownClass, UnknownTask
 from service.label_queue import statements
-from service.label_queue.rows import Answer, Submission
+from service.label_queue.rows import Answer, Submission, TaskLabels
 from service.label_queue.schema import annotator, label, label_task, question, skip, submission
 from service.label_queue.schema import lease as leases
 
 
-def submit(connection: Connection, sent: Submission, *, now: datetime, is_postgresql: bool) -> int:
-    """Store a submission and return how many tasks it was for; see `LabelQueue.submit`."""
+def submit(connection: Connection, sent: Submission, *, now: datetime, is_postgresql: bool) -> tuple[TaskLabels, ...]:
+    """Store a submission and return what of its answers is new; see `LabelQueue.submit`."""
     if sent.key is not None and not _is_first(connection, sent, now=now, is_postgresql=is_postgresql):
-        return len(sent.labels)
+        return ()
     overlap = 1
     if sent.lease_token is not None:
         overlap = check_lease(connection, annotator=sent.annotator, lease_token=sent.lease_token)
     tasks = _locked_tasks(connection, sent)
     _check_holder(tasks, lease_token=sent.lease_token, now=now)
     _check_classes(connection, sent)
-    _store_answers(connection, sent, tasks, now=now)
+    new = _store_answers(connection, sent, tasks, now=now)
     _store_skips(connection, sent, now=now)
     _settle(connection, sent, overlap=overlap, now=now)
-    return len(sent.labels)
+    return new
 
 
 def check_lease(connection: Connection, *, annotator: str, lease_token: str) -> int:
@@ -106,8 +106,12 @@ def _check_classes(connection: Connection, sent: Submission) -> None:
                 )
 
 
-def _store_answers(connection: Connection, sent: Submission, tasks: Mapping[str, Any], *, now: datetime) -> None:
+def _store_answers(
+    connection: Connection, sent: Submission, tasks: Mapping[str, Any], *, now: datetime
+) -> tuple[TaskLabels, ...]:
+    """Store the answers that are not the annotator's standing ones already, and return them."""
     standing = _standing(connection, sent.annotator, list(tasks))
+    new = tuple(_without(labels, standing) for labels in sent.labels)
     events = [
         {
             "task_id": labels.task_id,
@@ -118,12 +122,17 @@ def _store_answers(connection: Connection, sent: Submission, tasks: Mapping[str,
             "bundle_version": tasks[labels.task_id]["bundle_version"],
             "is_new": (labels.task_id, class_name) not in standing,
         }
-        for labels in sent.labels
+        for labels in new
         for class_name, answer in labels.answers.items()
-        if standing.get((labels.task_id, class_name)) != answer
     ]
     if events:
         connection.execute(insert(label), events)
+    return tuple(labels for labels in new if labels.answers)
+
+
+def _without(labels: TaskLabels, standing: Mapping[tuple[str, str], Answer]) -> TaskLabels:
+    new = {name: said for name, said in labels.answers.items() if standing.get((labels.task_id, name)) != said}
+    return TaskLabels(labels.task_id, new)
 
 
 def _standing(connection: Connection, name: str, task_ids: Sequence[str]) -> dict[tuple[str, str], Answer]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
-from service.label_queue.rows import Stats, Submission, TaskState
+from service.label_queue.rows import Stats, TaskLabels, TaskState
 from service.telemetry.registry import MetricRegistry, begin_at_nought
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class QueueMetrics:
         )
 
     def _register_answers(self, registry: MetricRegistry) -> None:
-        self._labels = registry.counter("winnow_labels_total", "Answers accepted from annotators", ("class", "answer"))
+        self._labels = registry.counter("winnow_labels_total", "Answers stored over HTTP", ("class", "answer"))
         self._conflicts = registry.gauge("winnow_label_conflicts", "Questions on which the answers tie")
         self._agreement = registry.gauge(
             "winnow_annotator_agreement_ratio", "Share of questions with several answers on which all agree"
@@ -85,8 +86,8 @@ class QueueMetrics:
         if stats.agreement is not None:
             self._agreement.set(stats.agreement)
 
-    def labelled(self, submission: Submission) -> None:
-        """Count the accepted answers."""
-        for labels in submission.labels:
+    def labelled(self, stored: Sequence[TaskLabels]) -> None:
+        """Count answers that were stored."""
+        for labels in stored:
             for class_name, answer in labels.answers.items():
                 self._labels.labels(class_name, answer).inc()

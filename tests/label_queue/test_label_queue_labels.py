@@ -69,10 +69,18 @@ def test_an_annotator_who_thinks_again_is_heard_once(queue: LabelQueue) -> None:
 def test_the_same_answer_sent_again_stores_nothing(queue: LabelQueue) -> None:
     queue.submit(answer("ann", "f1", {"black": "yes"}), now=NOON)
 
-    n_accepted = queue.submit(answer("ann", "f1", {"black": "yes"}), now=SOON)
+    stored = queue.submit(answer("ann", "f1", {"black": "yes"}), now=SOON)
 
-    assert n_accepted == 1
+    assert stored == ()
     assert n_events(queue) == 1
+
+
+def test_of_a_submission_only_the_answers_that_are_new_are_told(queue: LabelQueue) -> None:
+    queue.submit(answer("ann", "f1", {"black": "yes"}), now=NOON)
+
+    stored = queue.submit(answer("ann", "f1", {"black": "yes", "kids": "no"}), now=SOON)
+
+    assert stored == (TaskLabels("f1", {"kids": "no"}),)
 
 
 def test_a_submission_repeated_with_its_key_changes_nothing(queue: LabelQueue) -> None:
@@ -80,9 +88,9 @@ def test_a_submission_repeated_with_its_key_changes_nothing(queue: LabelQueue) -
     queue.submit(sent, now=NOON)
     queue.submit(answer("ann", "f1", {"black": "no"}), now=NOON)
 
-    n_accepted = queue.submit(sent, now=SOON)
+    stored = queue.submit(sent, now=SOON)
 
-    assert n_accepted == 1
+    assert stored == ()
     assert settled(queue) == {"black": "no"}
 
 

@@ -74,9 +74,9 @@ def test_late_labels_are_kept_while_nobody_else_holds_the_task(queue: LabelQueue
     queue.enqueue([make_cohort(make_task())], now=NOON)
     lease = queue.lease(annotator="ann", n_tasks=1, now=NOON)
 
-    n_accepted = queue.submit(answer("ann", "f1", {"black": "yes", "kids": "no"}, token=lease.token), now=LATE)
+    stored = queue.submit(answer("ann", "f1", {"black": "yes", "kids": "no"}, token=lease.token), now=LATE)
 
-    assert n_accepted == 1
+    assert stored == (TaskLabels("f1", {"black": "yes", "kids": "no"}),)
     assert queue.stats(now=LATE).completed == 1
 
 

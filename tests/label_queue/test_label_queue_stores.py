@@ -146,7 +146,7 @@ def test_a_stopped_server_is_unavailable_and_comes_back_without_a_restart_of_our
         postgres_server.start()
 
     late.check()
-    assert queue.submit(sent, now=NOON) == 1
+    assert queue.submit(sent, now=NOON) == sent.labels
     assert queue.stats(now=NOON).completed == 1
     late.close()
     queue.close()
