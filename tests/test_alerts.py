@@ -69,10 +69,13 @@ CASES = {
         {'winnow_queue_tasks_total{outcome="written"}': "0+9x60", 'winnow_cohorts_total{outcome="sealed"}': "0+1x60"},
     ),
     "WinnowQueueStale": Case(
-        {"winnow_label_queue_oldest_seconds": "700000x60"},
         {
             "winnow_label_queue_oldest_seconds": "700000x60",
-            'winnow_labels_total{class="black",answer="yes"}': "0+1x60",
+            "winnow_label_newest_timestamp_seconds": "0+3600x20 72000x40",  # of these, none for 30 hours
+        },
+        {
+            "winnow_label_queue_oldest_seconds": "700000x60",
+            "winnow_label_newest_timestamp_seconds": "0+3600x60",
         },
         after="50h",
         every="1h",

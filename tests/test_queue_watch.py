@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -17,6 +18,7 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.queue_watch import QueueWatch
 from tests.label_queue.queue_samples import make_cohort, make_task
 from tests.served import serving
+from training.label_files import import_labels
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -41,6 +43,26 @@ def test_an_answer_is_counted_once_by_its_class_however_often_it_is_sent(
         assert (accepted.json(), refused.status_code) == ({"accepted": 1}, 422)
         assert backend.number("winnow_labels_total", **{"class": "black", "answer": "yes"}) == 1
         assert backend.number("winnow_labels_total", **{"class": "sale", "answer": "unsure"}) == 1
+
+
+def test_imported_answers_show_that_somebody_labels(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    queue = open_store(f"sqlite:///{tmp_path / 'queue.sqlite3'}", lease_seconds=60)
+    queue.enqueue([make_cohort(make_task("t1"))], now=NOW)
+    data = {"task_id": "t1", "questions": [{"value": "black"}]}
+    (tmp_path / "export.json").write_text(json.dumps([{"data": data, "annotations": [{"completed_by": 1}]}]))
+    writer = QueueWriter(queue)
+    watch = QueueWatch(queue, writer, Metrics(registry))
+
+    watch.look(now=NOW)
+    before = registry.get_sample_value("winnow_label_newest_timestamp_seconds")
+    import_labels(queue, tmp_path / "export.json", annotator="label-studio", now=NOW)
+    watch.look(now=NOW + timedelta(hours=1))
+
+    after = registry.get_sample_value("winnow_label_newest_timestamp_seconds")
+    assert (before, after) == (0, NOW.timestamp())
+    writer.close()
+    queue.close()
 
 
 def test_a_store_that_answers_and_then_does_not_is_seen(tmp_path: Path) -> None:

@@ -157,4 +157,5 @@ def _counts() -> dict[str, Schema]:
     error = {"name": {"type": "string"}, "error": {"type": "number"}, "shared": _count()}
     annotators = {"type": "array", "items": {"type": "object", "properties": error, "required": list(error)}}
     numbers = {name: {"type": ["number", "null"]} for name in ("agreement", "oldest_open_seconds")}
-    return {**dict.fromkeys(names, _count()), **numbers, "annotators": annotators}
+    newest = {"type": ["string", "null"], "format": "date-time"}
+    return {**dict.fromkeys(names, _count()), **numbers, "newest_answer_at": newest, "annotators": annotators}

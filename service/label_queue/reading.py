@@ -69,6 +69,7 @@ def stats(connection: Connection, *, now: datetime) -> Stats:
     agreed, tied, n_several = _agreement(connection)
     waiting = select(func.min(label_task.c.opened_at)).where(label_task.c.state == "open", statements.is_free(now))
     oldest = connection.execute(waiting).scalar()
+    newest = select(label.c.labelled_at).order_by(label.c.id.desc()).limit(1)
     return Stats(
         **_counts_by_state(connection, now=now),
         lapsed=connection.execute(select(func.count()).where(_is_lapsed(now))).scalar_one(),
@@ -77,6 +78,7 @@ def stats(connection: Connection, *, now: datetime) -> Stats:
         conflicts=tied,
         agreement=agreed / n_several if n_several else None,
         oldest_open_seconds=None if oldest is None else max((now - oldest).total_seconds(), 0.0),
+        newest_answer_at=connection.execute(newest).scalar(),
     )
 
 

@@ -127,6 +127,7 @@ class Stats:
     conflicts: int  # (task, class) pairs on which the answers tie
     agreement: float | None  # share of the pairs with several yes/no answers on which all agree
     oldest_open_seconds: float | None
+    newest_answer_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

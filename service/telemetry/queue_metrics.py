@@ -53,6 +53,9 @@ class QueueMetrics:
 
     def _register_answers(self, registry: MetricRegistry) -> None:
         self._labels = registry.counter("winnow_labels_total", "Answers stored over HTTP", ("class", "answer"))
+        self._newest = registry.gauge(
+            "winnow_label_newest_timestamp_seconds", "When the newest answer was stored; 0 if there is none"
+        )
         self._conflicts = registry.gauge("winnow_label_conflicts", "Questions on which the answers tie")
         self._agreement = registry.gauge(
             "winnow_annotator_agreement_ratio", "Share of questions with several answers on which all agree"
@@ -82,6 +85,7 @@ class QueueMetrics:
             self._tasks.labels(state).set(getattr(stats, state))
         self._lapsed.set(stats.lapsed)
         self._oldest.set(stats.oldest_open_seconds or 0.0)
+        self._newest.set(stats.newest_answer_at.timestamp() if stats.newest_answer_at else 0.0)
         self._conflicts.set(stats.conflicts)
         if stats.agreement is not None:
             self._agreement.set(stats.agreement)

@@ -43,7 +43,8 @@ def test_a_script_of_the_data_team_drains_the_queue(client: TestClient) -> None:
     stats = client.get("/label-queue/stats").json()
     assert stats == {
         "open": 0, "leased": 0, "lapsed": 0, "completed": 2, "withdrawn": 0, "questions": 4, "answers": 4,
-        "conflicts": 0, "agreement": None, "oldest_open_seconds": None, "annotators": [],
+        "conflicts": 0, "agreement": None, "oldest_open_seconds": None, "newest_answer_at": "2026-11-23T12:00:00Z",
+        "annotators": [],
     }  # fmt: skip
 
 

@@ -48,6 +48,13 @@ def test_filters_by_class_score_and_age_narrow_the_look(queue: LabelQueue) -> No
     assert ids(queue, class_name="formal", min_score=2.0) == []
 
 
+def test_the_newest_answer_is_dated_and_what_stores_none_is_not(queue: LabelQueue) -> None:
+    queue.submit(answer("ann", "open", {"black": "yes"}), now=NOON + HOUR)
+    queue.submit(answer("ann", "open", {"black": "yes"}), now=NOON + 2 * HOUR)
+
+    assert queue.stats(now=NOON + 3 * HOUR).newest_answer_at == NOON + HOUR
+
+
 def test_an_answered_question_is_no_reason_to_show_a_task(queue: LabelQueue) -> None:
     queue.submit(answer("ann", "open", {"black": "yes"}), now=NOON)
 
