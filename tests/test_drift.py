@@ -278,17 +278,46 @@ def test_many_small_batches_are_counted_before_they_are_many_products() -> None:
     assert watch.n_kept == 3
 
 
-def test_very_many_classes_share_their_series() -> None:
+def traffic_of_classes(n_classes: int) -> tuple[TrafficWatch, CollectorRegistry]:
+    """Traffic of a bundle that has seen as many products in each tenth of the probabilities."""
     registry = CollectorRegistry()
-    names = [f"class-{index}" for index in range(300)]
-    per_class = {"thresholds": [0.5] * 300, "priors": [0.1] * 300, "trainable": [True] * 300}
-    members = [{**member, "weights": [0.25] * 300} for member in MEMBERS]
+    names = [f"class-{index}" for index in range(n_classes)]
+    per_class = {"thresholds": [0.5] * n_classes, "priors": [0.1] * n_classes, "trainable": [True] * n_classes}
+    members = [{**member, "weights": [0.25] * n_classes} for member in MEMBERS]
+    histogram = Histogram(edges=tuple(step / 10 for step in range(1, 10)), counts=(100,) * 10)
+    reference = Reference(n_products=1000, classes=dict.fromkeys(names, histogram))
     manifest = Manifest.model_validate(
-        {**tiny_manifest("tiny-1"), "files": {}, "taxonomy": {"classes": names}, "members": members, **per_class}
+        {
+            **tiny_manifest("tiny-1"),
+            "files": {},
+            "taxonomy": {"classes": names},
+            "members": members,
+            "reference": reference,
+            **per_class,
+        }
     )
-    watch = TrafficWatch(manifest, Metrics(registry).traffic)
+    return TrafficWatch(manifest, Metrics(registry).traffic), registry
 
-    watch.take(seen(np.full((2, 300), 0.75, dtype=np.float32)))
+
+def names_of(registry: CollectorRegistry, metric: str, label: str) -> set[str]:
+    return {sample.labels[label] for family in registry.collect() for sample in family.samples if sample.name == metric}
+
+
+@pytest.mark.parametrize("n_classes", [100, 101])
+def test_classes_share_their_series_from_the_hundred_and_first_on(n_classes: int) -> None:
+    watch, registry = traffic_of_classes(n_classes)
+    probabilities = np.tile(np.linspace(0.05, 0.95, 10, dtype=np.float32), 60)[:, np.newaxis].repeat(n_classes, axis=1)
+    probabilities[:, 7] = 0.75  # the only class that drifts
+
+    watch.take(seen(probabilities))
     watch.publish()
 
-    assert registry.get_sample_value("winnow_positives_total", {"class": "all"}) == 600
+    names = {"all"} if n_classes > 100 else {f"class-{index}" for index in range(n_classes)}
+    drifting = "all" if n_classes > 100 else "class-7"
+    assert names_of(registry, "winnow_positives_total", "class") == names
+    assert names_of(registry, "winnow_drift_index", "name") == names
+    index = registry.get_sample_value("winnow_drift_index", {"kind": "class", "name": drifting})
+    assert index is not None
+    assert index > 1
+    n_positive = sum(registry.get_sample_value("winnow_positives_total", {"class": name}) or 0 for name in names)
+    assert n_positive == 300 * (n_classes - 1) + 600

@@ -45,6 +45,18 @@ def test_an_answer_is_counted_once_by_its_class_however_often_it_is_sent(
         assert backend.number("winnow_labels_total", **{"class": "sale", "answer": "unsure"}) == 1
 
 
+@pytest.mark.parametrize("n_classes", [100, 101])
+def test_the_answers_to_more_than_a_hundred_classes_share_their_series(n_classes: int) -> None:
+    registry = CollectorRegistry()
+    classes = [f"class-{index}" for index in range(n_classes)]
+
+    Metrics(registry).queue.labelled([TaskLabels("t1", dict.fromkeys(classes, "yes"))], classes)
+
+    apart = registry.get_sample_value("winnow_labels_total", {"class": "class-7", "answer": "yes"})
+    together = registry.get_sample_value("winnow_labels_total", {"class": "all", "answer": "yes"})
+    assert (apart, together) == ((1, None) if n_classes <= 100 else (None, 101))
+
+
 def test_imported_answers_show_that_somebody_labels(tmp_path: Path) -> None:
     registry = CollectorRegistry()
     queue = open_store(f"sqlite:///{tmp_path / 'queue.sqlite3'}", lease_seconds=60)

@@ -50,7 +50,7 @@ class LabelApi:
     ----------
     served : returns the manifest of the served bundle, None while there is none: its classes may be answered even
         where they were not asked
-    on_labels : told the answers that were stored, for a metric
+    on_labels : told the answers that were stored, and the served classes, for a metric
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class LabelApi:
         *,
         served: Callable[[], Manifest | None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        on_labels: Callable[[Sequence[TaskLabels]], None] = lambda _: None,
+        on_labels: Callable[[Sequence[TaskLabels], Sequence[str]], None] = lambda *_: None,
     ) -> None:
         self._queue = queue
         self._on_labels = on_labels
@@ -109,8 +109,10 @@ class LabelApi:
         key = read_texts(KeyHeader, _present(request, "Idempotency-Key")).idempotency_key
         body = read_json(LabelsRequest, await self._body(request))
         manifest = self._served()
-        submission = body.submission(key=key, known_classes=manifest.taxonomy.classes if manifest else ())
-        self._on_labels(await self._run(lambda: self._queue.submit(submission, now=self._now())))
+        classes = manifest.taxonomy.classes if manifest else ()
+        submission = body.submission(key=key, known_classes=classes)
+        stored = await self._run(lambda: self._queue.submit(submission, now=self._now()))
+        self._on_labels(stored, classes)
         return _json({"accepted": len(submission.labels)})
 
     async def extend(self, request: Request) -> Response:

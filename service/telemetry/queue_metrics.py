@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 from service.label_queue.rows import Stats, TaskLabels, TaskState
-from service.telemetry.registry import MetricRegistry, begin_at_nought
+from service.telemetry.registry import ALL_CLASSES, MAX_CLASSES_APART, MetricRegistry, begin_at_nought
 
 if TYPE_CHECKING:
     from service.label_queue.writer import WriterCounts
@@ -90,8 +90,9 @@ class QueueMetrics:
         if stats.agreement is not None:
             self._agreement.set(stats.agreement)
 
-    def labelled(self, stored: Sequence[TaskLabels]) -> None:
-        """Count answers that were stored."""
+    def labelled(self, stored: Sequence[TaskLabels], classes: Sequence[str]) -> None:
+        """Count answers that were stored, by class unless the served classes are too many."""
+        is_apart = len(classes) <= MAX_CLASSES_APART
         for labels in stored:
             for class_name, answer in labels.answers.items():
-                self._labels.labels(class_name, answer).inc()
+                self._labels.labels(class_name if is_apart else ALL_CLASSES, answer).inc()

@@ -18,6 +18,7 @@ Together = Literal["livesum", "livemax", "livemostrecent"]
 
 SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MAX_CLASSES_APART = 100  # with more, classes share one series, so that there are never too many
+ALL_CLASSES = "all"  # its label
 
 
 class MetricRegistry:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.bundles.bundle import Manifest
-from service.telemetry.drift import DriftWatch
-from service.telemetry.registry import MAX_CLASSES_APART
+from service.telemetry.drift import DriftWatch, Kind
+from service.telemetry.registry import ALL_CLASSES, MAX_CLASSES_APART
 from service.telemetry.traffic_metrics import TrafficMetrics
 
 Whole = NDArray[np.int64]
@@ -103,7 +103,7 @@ class TrafficWatch:
         for name, cumulated in zip(("uncertainty", "disagreement"), counts.bits.cumsum(axis=1).tolist(), strict=True):
             self._metrics.bits(name, dict(zip(bounds(BIT_BOUNDS), cumulated, strict=True)))
         self._metrics.abstained(dict(zip(self._members, counts.abstained.tolist(), strict=True)))
-        self._metrics.drift(self._drift.indices())
+        self._metrics.drift(self._drift_indices())
 
     def _no_counts(self) -> _Counts:
         n_classes = len(self._classes)
@@ -136,7 +136,7 @@ class TrafficWatch:
         names, positive, probabilities = self._classes, counts.positive, counts.probabilities
         if len(names) > MAX_CLASSES_APART:
             names, positive, probabilities = (
-                ("all",),
+                (ALL_CLASSES,),
                 positive.sum(keepdims=True),
                 probabilities.sum(axis=0, keepdims=True),
             )
@@ -148,6 +148,15 @@ class TrafficWatch:
                 for name, cumulated in zip(names, probabilities.cumsum(axis=1).tolist(), strict=True)
             },
         )
+
+    def _drift_indices(self) -> dict[tuple[Kind, str], float]:
+        """Of too many classes only the highest index, so that a drift of one still shows."""
+        indices = self._drift.indices()
+        of_classes = [index for (kind, _), index in indices.items() if kind == "class"]
+        if len(self._classes) <= MAX_CLASSES_APART or not of_classes:
+            return indices
+        others = {key: index for key, index in indices.items() if key[0] != "class"}
+        return {("class", ALL_CLASSES): max(of_classes), **others}
 
 
 def bounds(upper: Sequence[float]) -> list[str]:
