@@ -1,7 +1,7 @@
 """Take the documentation's pictures of the labelling page, on made-up products of the demo catalogue.
 
-Run: python -m benchmarks.label_pictures [--into docs]. Serves the current bundle of BENTOML_HOME, which should have
-been trained on the demo catalogue, posts its stream, and labels a little by keyboard in Chromium.
+Run: python -m benchmarks.label_pictures [--into docs/images]. Serves the current bundle of BENTOML_HOME, which should
+have been trained on the demo catalogue, posts its stream, and labels a little by keyboard in Chromium.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> int:
     """Serve, fill the queue, label, and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("catalogue", nargs="?", type=Path, default=ROOT / "data" / "demo")
-    parser.add_argument("--into", type=Path, default=ROOT / "docs")
+    parser.add_argument("--into", type=Path, default=ROOT / "docs" / "images")
     arguments = parser.parse_args()
     found = find_chromium()
     if found is None:
@@ -67,12 +67,12 @@ def _take(driver: webdriver.Chrome, page: LabellingPage, truth: Answers, directo
         _answer(page, truth, n_answers=5)
         page.press(Keys.ENTER)
     _answer(page, truth, n_answers=3)
-    _save(driver, directory / "label-page.png")
+    _save(driver, directory / "labelling.png")
     _look(driver, DESK, scheme="dark")
-    _save(driver, directory / "images" / "labelling-dark.png")
+    _save(driver, directory / "labelling-dark.png")
     _look(driver, PHONE, scheme="light")
     page.press(Keys.ARROW_UP, Keys.ARROW_DOWN)  # scrolls to the marked question, as every step does
-    _save(driver, directory / "images" / "labelling-phone.png")
+    _save(driver, directory / "labelling-phone.png")
 
 
 def _answer(page: LabellingPage, truth: Answers, *, n_answers: int) -> None:

@@ -61,11 +61,16 @@ def anchors(document: Path) -> set[str]:
     return found
 
 
-def broken_links(document: Path) -> list[str]:
-    """Links and pictures, in Markdown and in HTML, that lead to no file beside the document or no heading of one."""
+def targets(document: Path) -> list[str]:
+    """Where links and pictures lead, in Markdown and in HTML, other sites left out."""
     text = prose(document)
-    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"""(?:src|href)=["']([^"']+)""", text)
-    return [target for target in targets if not re.match(r"(https?|mailto):", target) and _is_broken(document, target)]
+    found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"""(?:src|href)=["']([^"']+)""", text)
+    return [target for target in found if not re.match(r"(https?|mailto):", target)]
+
+
+def broken_links(document: Path) -> list[str]:
+    """Targets that are no file beside the document, or no heading of one."""
+    return [target for target in targets(document) if _is_broken(document, target)]
 
 
 def _is_broken(document: Path, target: str) -> bool:
@@ -114,6 +119,14 @@ def test_every_command_of_the_readme_exists() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_every_link_of_the_docs_leads_somewhere(document: Path) -> None:
     assert broken_links(document) == []
+
+
+def test_every_picture_of_the_docs_lies_with_the_others_and_is_shown() -> None:
+    pictures = {path for path in (ROOT / "docs").rglob("*") if path.suffix in {".png", ".jpg", ".svg", ".webp"}}
+
+    shown = {(document.parent / target).resolve() for document in DOCUMENTS for target in targets(document)}
+    assert {picture.parent for picture in pictures} == {ROOT / "docs" / "images"}
+    assert {picture.resolve() for picture in pictures} <= shown
 
 
 def test_a_link_to_a_file_a_heading_or_a_picture_that_is_not_there_is_broken(tmp_path: Path) -> None:
