@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from service.errors import QueueUnavailable
 from service.label_queue.rows import NewCohort
@@ -30,6 +30,8 @@ FIRST_RETRY_SECONDS = 0.25
 LAST_RETRY_SECONDS = 10.0
 LOOK_SECONDS = 60.0  # between two looks for what a worker spilled that has ended since
 TASK_BYTES = 2_000  # a task without its product, with its questions
+
+Outcome = Literal["written", "spilled", "dropped", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class QueueWriter:
         self._capacity_tasks = capacity_tasks
         self._first_retry_seconds = first_retry_seconds
         self._now = now
-        self._changed = threading.Condition()  # guards all below
+        self._changed = threading.Condition()  # guards all below; whoever holds it may take it again
         self._waiting: deque[_Sized] = deque()
         self._counts = WriterCounts()
         self._deadline: float | None = None  # monotonic; set by close
@@ -122,8 +124,7 @@ class QueueWriter:
         with self._changed:
             if self._waiting:
                 logger.error("cohorts lost at shutdown", extra={"n_cohorts": len(self._waiting)})
-                self._count(dropped_cohorts=len(self._waiting), dropped_tasks=self._counts.waiting_tasks)
-                self._forget(len(self._waiting))
+                self._finish(tuple(self._waiting), "dropped")
             return self._counts
 
     def _run(self) -> None:
@@ -161,7 +162,7 @@ class QueueWriter:
         except Exception as error:  # noqa: BLE001 - whatever a cohort does to the store, the thread goes on
             self._separate(group, error)
         else:
-            self._finish(group, written_cohorts=len(group), written_tasks=sum(sized.n_tasks for sized in group))
+            self._finish(group, "written")
 
     def _next_group(self) -> list[_Sized]:
         """Return the oldest of what waits in memory, as many as fit one transaction."""
@@ -208,11 +209,7 @@ class QueueWriter:
             if not self._spill.put(sized.cohort):
                 return
             self._may_have_spilled = True
-            with self._changed:
-                if self._waiting and self._waiting[0] is sized:  # else written or spilled by another thread meanwhile
-                    self._count(spilled_cohorts=1, spilled_tasks=sized.n_tasks)
-                    self._forget(1)
-                    self._changed.notify_all()
+            self._finish([sized], "spilled")
 
     def _wait_before_retry(self, seconds: float, error: QueueUnavailable) -> None:
         with self._changed:
@@ -243,23 +240,24 @@ class QueueWriter:
         """Find the cohort that the store refuses: alone it is given up, so that it does not hold up the others."""
         if len(group) == 1:
             logger.error("label queue refused a cohort", extra={"kind": type(error).__name__})
-            self._finish(group, refused_cohorts=1, refused_tasks=group[0].n_tasks)
+            self._finish(group, "refused")
             return
         with self._changed:
-            for index in range(min(len(group), len(self._waiting))):
-                self._waiting[index] = replace(self._waiting[index], alone=True)
+            for sized in group:
+                sized.alone = True
 
-    def _finish(self, group: Sequence[_Sized], **counted: int) -> None:
+    def _finish(self, group: Sequence[_Sized], outcome: Outcome) -> None:
+        """Count those of a group that still wait, and let go of them.
+
+        At the end two threads are at it: what the other one has written, spilled or dropped is counted already.
+        """
         with self._changed:
-            if self._waiting:  # else given up by close, and counted as dropped
-                self._count(**counted)
-                self._forget(len(group))
-                self._changed.notify_all()
-
-    def _forget(self, n_cohorts: int) -> None:
-        for _ in range(n_cohorts):
-            sized = self._waiting.popleft()
-            self._count(waiting_cohorts=-1, waiting_tasks=-sized.n_tasks, waiting_bytes=-sized.n_bytes)
+            for sized in group:
+                if sized in self._waiting:
+                    self._waiting.remove(sized)
+                    self._count(waiting_cohorts=-1, waiting_tasks=-sized.n_tasks, waiting_bytes=-sized.n_bytes)
+                    self._count(**{f"{outcome}_cohorts": 1, f"{outcome}_tasks": sized.n_tasks})
+            self._changed.notify_all()
 
     def _has_room(self, sized: _Sized) -> bool:
         return (
@@ -273,7 +271,7 @@ class QueueWriter:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)  # one is itself alone: the same cohort may wait twice
 class _Sized:
     cohort: NewCohort
     n_tasks: int

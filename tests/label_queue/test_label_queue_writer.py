@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from service.label_queue.reading import Filters
 from service.label_queue.rows import NewCohort
+from service.label_queue.spill import SpillDirectory
 from service.label_queue.store import LabelQueue, open_store
 from service.label_queue.writer import QueueWriter, WriterCounts
 from tests.label_queue.queue_postgres import PostgresServer
@@ -179,3 +182,68 @@ def test_a_cohort_that_was_written_while_its_answer_was_lost_is_not_doubled(queu
 
     assert writer.close(timeout_seconds=SECONDS).written_cohorts == 1
     assert queue.stats(now=NOON).questions == 2
+
+
+class HeldClock:
+    """Tells the time when it is let: until then the thread that asks stands between its group and the store."""
+
+    def __init__(self) -> None:
+        self.asked, self.let = threading.Semaphore(0), threading.Semaphore(0)
+
+    def __call__(self) -> datetime:
+        self.asked.release()
+        self.let.acquire(timeout=SECONDS)
+        return NOON
+
+
+class SlowDisk(SpillDirectory):
+    """A directory that keeps one of its cohorts only after something else has happened."""
+
+    def __init__(self, directory: Path, slow: NewCohort, meanwhile: Callable[[], None]) -> None:
+        super().__init__(directory, capacity_bytes=1_000_000)
+        self._slow = slow
+        self._meanwhile = meanwhile
+
+    def put(self, cohort: NewCohort) -> bool:
+        """Keep it."""
+        if cohort is self._slow:
+            self._meanwhile()
+        return super().put(cohort)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((1, 2), WriterCounts(spilled_cohorts=2, spilled_tasks=3)),
+        ((1, 1, 2), WriterCounts(spilled_cohorts=1, spilled_tasks=1, written_cohorts=2, written_tasks=3)),
+    ],
+    ids=["in a group of its own", "in a group with the last"],
+)
+def test_a_cohort_that_is_spilled_at_shutdown_and_written_after_all_costs_no_other_and_counts_once(
+    queue: LabelQueue, tmp_path: Path, sizes: tuple[int, ...], expected: WriterCounts
+) -> None:
+    clock = HeldClock()
+    cohorts = [
+        make_cohort(*(make_task(f"{size}{n}") for n in range(size)), cohort_id=f"{i}") for i, size in enumerate(sizes)
+    ]
+    others = set(threading.enumerate())
+
+    def let_the_thread_end() -> None:
+        clock.let.release()
+        thread.join(SECONDS)
+
+    writer = QueueWriter(queue, spill=SlowDisk(tmp_path, cohorts[-1], let_the_thread_end), now=clock)
+    (thread,) = set(threading.enumerate()) - others
+    writer.offer(cohorts[0])
+    clock.asked.acquire(timeout=SECONDS)
+    for cohort in cohorts[1:]:
+        writer.offer(cohort)
+    if len(cohorts) > 2:  # the first is written, and those after it are a group
+        clock.let.release()
+        clock.asked.acquire(timeout=SECONDS)
+
+    counts = writer.close(timeout_seconds=0.0)
+
+    assert counts == expected
+    assert not thread.is_alive()
+    assert SpillDirectory(tmp_path, capacity_bytes=0).n_cohorts() == 2
