@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hypothesis import given
@@ -80,6 +82,25 @@ def test_cohorts_come_from_disk_oldest_first_and_stay_until_they_are_forgotten(s
             found.forget()
     with spill.oldest() as found:
         assert found is None
+
+
+def test_two_threads_that_spill_the_same_cohort_both_succeed(spill: SpillDirectory) -> None:
+    cohorts = [make_cohort(make_task(f"{number}")) for number in range(200)]
+    in_step = Barrier(2, timeout=SECONDS)
+    taken: list[bool] = []
+
+    def put_all() -> None:
+        for cohort in cohorts:
+            in_step.wait()
+            taken.append(spill.put(cohort))
+
+    with ThreadPoolExecutor(2) as pool:
+        spilling = [pool.submit(put_all) for _ in range(2)]
+    for one in spilling:
+        one.result()
+
+    assert taken == [True] * 2 * len(cohorts)
+    assert spill.n_cohorts() == len(cohorts)
 
 
 def test_a_cohort_that_one_worker_is_writing_is_left_to_it(spill: SpillDirectory) -> None:
