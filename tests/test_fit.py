@@ -70,9 +70,10 @@ def test_a_bundle_carries_the_state_from_which_training_can_go_on(
     assert all(np.isfinite(values).all() for values in state.network.values())
 
 
-def test_a_state_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize("content", [b"no archive", b"PK\x03\x04 cut short"])
+def test_a_state_that_is_none_is_refused(content: bytes) -> None:
     with pytest.raises(BundleRefused, match=r"training\.npz cannot be read: ValueError; retrain with --cold"):
-        unpack_state(b"no archive")
+        unpack_state(content)
 
 
 def test_a_product_gets_the_same_answer_in_any_company(bundle: Bundle, products: list[EncodedProduct]) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.bundles.bundle import unpack_arrays
 from service.bundles.drafts import new_draft, sweep_drafts
 
 Features = NDArray[np.float16]  # (n, n_features)
@@ -53,11 +53,11 @@ class FeatureStore:
     def _read(self, path: Path) -> None:
         """Take in a block; one that is damaged is removed, as its features can be computed again."""
         try:
-            with np.load(path, allow_pickle=False) as block:
-                keys, features = block["keys"].reshape(-1, KEY_BYTES), block["features"]
+            block = unpack_arrays(path.read_bytes())
+            keys, features = block["keys"].reshape(-1, KEY_BYTES), block["features"]
             if features.shape != (len(keys), self.n_features) or features.dtype != np.float16:
                 raise ValueError(path.name)
-        except (ValueError, OSError, EOFError, KeyError, BadZipFile):
+        except (ValueError, OSError, KeyError):
             path.unlink(missing_ok=True)
             return
         self._known |= {key.tobytes(): row for key, row in zip(keys, features, strict=True)}

@@ -119,6 +119,21 @@ def pack_golden(inputs: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArra
     return buffer.getvalue()
 
 
+def unpack_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz file by name, read without pickles.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or is damaged.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:  # zipfile, zlib, tokenize and numpy each have names of their own for it
+        raise ValueError(f"no whole .npz file: {type(error).__name__}") from error
+
+
 def write_bundle(directory: Path, manifest: Mapping[str, Any], *, files: Mapping[str, bytes]) -> Manifest:
     """Write `files` (graph, encoding, golden batch) and a manifest that pins them; the manifest comes last.
 
@@ -166,12 +181,12 @@ def read_bundle(directory: Path) -> Bundle:
     _check_shapes(manifest)
     try:
         encoding = Encoding.model_validate(json.loads(content[ENCODING]))
-        inputs, outputs = _unpack_golden(content[GOLDEN])
-    except (ValueError, OSError, EOFError, KeyError) as error:
+        golden = unpack_arrays(content[GOLDEN])
+    except ValueError as error:
         raise BundleRefused(
             f"{directory.name}: {ENCODING} or {GOLDEN} cannot be read: {type(error).__name__}"
         ) from error
-    return Bundle(manifest, encoding, content[GRAPH], inputs, outputs)
+    return Bundle(manifest, encoding, content[GRAPH], _under("in/", golden), _under("out/", golden))
 
 
 def verified_content(directory: Path, name: str, manifest: Manifest) -> bytes:
@@ -221,8 +236,5 @@ def _check_shapes(manifest: Manifest) -> None:
             raise BundleRefused(f"the manifest has {len(values)} {name} for {n_classes} classes")
 
 
-def _unpack_golden(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.float32]]]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        inputs = {name.removeprefix("in/"): arrays[name] for name in arrays.files if name.startswith("in/")}
-        outputs = {name.removeprefix("out/"): arrays[name] for name in arrays.files if name.startswith("out/")}
-    return inputs, outputs
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

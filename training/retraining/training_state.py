@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from service.bundles.bundle import unpack_arrays
 from service.errors import BundleRefused
 from training.calibrate import Calibration
 from training.committee import Committee
@@ -88,8 +89,7 @@ def unpack_state(content: bytes) -> TrainingState:
         If the file is none.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = unpack_arrays(content)
         keys = arrays["keys"].tolist()
         return TrainingState(
             members=tuple(arrays["members"].tolist()),
@@ -100,7 +100,7 @@ def unpack_state(content: bytes) -> TrainingState:
             held=HeldOut(arrays["logits"].astype(np.float32), arrays["present"]),
             gaps=arrays.get("gaps"),
         )
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BundleRefused(f"{STATE} cannot be read: {type(error).__name__}; retrain with --cold") from error
 
 
