@@ -130,6 +130,14 @@ def test_a_line_that_a_kill_cut_short_is_passed_over(home: Path, cut: int) -> No
     assert [back(home).version, back(home, further=True).version] == ["tiny-b", "tiny-a"]
 
 
+def test_a_move_of_another_form_is_passed_over(home: Path) -> None:
+    move(home, "tiny-a")
+
+    append(BundleStore(home).directory / HISTORY, asdict(Move("promotion", "tiny-b", 3, NOW.isoformat(), "")))  # type: ignore[arg-type]
+
+    assert [said.version for said in history(BundleStore(home).directory)] == ["tiny-a"]
+
+
 def test_a_second_retraining_is_refused_while_the_first_runs(home: Path) -> None:
     with (
         only_one(home),

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
+from service.bundles.history import append
 from service.bundles.retrainings import RETRAININGS, Gain, Result, RetrainingWatch, results
 from service.errors import NoBundle
 from service.telemetry.metrics import Metrics
@@ -82,6 +84,28 @@ def test_the_newest_of_each_outcome_counts_and_a_torn_line_is_passed_over(tmp_pa
 
     assert last(told(tmp_path), "promoted") == (NOON + timedelta(hours=2)).timestamp()
     assert len(results(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ended_seconds": "yesterday"},
+        {"ended_seconds": None},
+        {"outcome": "perhaps"},
+        {"n_answers": "many"},
+        {"cpu_seconds": [1.0]},
+        {"gain": 0.1},
+        {"gain": {"estimate": 0.1}},
+        {"gain": {"estimate": "much", "lower": 0.0, "upper": 0.2}},
+    ],
+)
+def test_a_line_of_another_form_is_passed_over(tmp_path: Path, changes: dict[str, Any]) -> None:
+    recorded(retraining(verdict(BETTER)), tmp_path, clock=lambda: NOON)
+
+    append(tmp_path / RETRAININGS, {"outcome": "promoted", "ended_seconds": 9e9} | changes)
+
+    assert last(told(tmp_path), "promoted") == SECONDS
+    assert len(results(tmp_path)) == 1
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:

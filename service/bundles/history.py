@@ -9,7 +9,11 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+Line = TypeVar("Line")
 
 
 def append(path: Path, document: Mapping[str, Any]) -> None:
@@ -22,18 +26,16 @@ def append(path: Path, document: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """All whole lines, oldest first; none where there is no file, and without what a kill cut short."""
+def read(path: Path, form: TypeAdapter[Line]) -> list[Line]:
+    """All lines of a form, oldest first; none where there is no file, and without what a kill cut short."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    documents = []
+    found = []
     for line in lines:
         try:
-            document = json.loads(line)
-        except json.JSONDecodeError:
+            found.append(form.validate_json(line, strict=True))
+        except ValidationError:
             continue
-        if isinstance(document, dict):
-            documents.append(document)
-    return documents
+    return found
 
 
 def _is_cut_short(path: Path) -> bool:

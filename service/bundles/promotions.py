@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter
+
 from service.bundles.history import read
 
 HISTORY = "promotions.jsonl"
@@ -29,19 +31,13 @@ class Move:
 
 
 def history(directory: Path) -> list[Move]:
-    """All moves that were written down, oldest first; a line that a kill cut short is passed over.
+    """All moves that were written down, oldest first; a line of another form is passed over.
 
     Parameters
     ----------
     directory : of the model store's bundles
     """
-    moves = []
-    for line in read(directory / HISTORY):
-        try:
-            moves.append(Move(**line))
-        except TypeError:
-            continue
-    return moves
+    return read(directory / HISTORY, TypeAdapter(Move))
 
 
 def came_back(version: str | None, moves: Sequence[Move]) -> bool:

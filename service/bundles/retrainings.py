@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from pydantic import TypeAdapter
+
 from service.bundles.history import read
 
 RETRAININGS = "retrainings.jsonl"
@@ -46,16 +48,7 @@ class Result:
 
 def results(directory: Path) -> list[Result]:
     """All that were written down, oldest first; a line of another form is passed over."""
-    found = []
-    for line in read(directory / RETRAININGS):
-        try:
-            gain = line.pop("gain", None)
-            result = Result(**line, gain=gain and Gain(**gain))
-        except TypeError:
-            continue
-        if result.outcome in OUTCOMES:
-            found.append(result)
-    return found
+    return read(directory / RETRAININGS, TypeAdapter(Result))
 
 
 class RetrainingWatch:
