@@ -101,13 +101,19 @@ class CohortKeeper:
 
     def tick(self, bundle_version: str) -> None:
         """Seal the cohort if it has grown old or the bundle has changed; to be called now and then."""
-        self._add_held()
-        self._hand_over(self._intake.tick(now=self._now(), bundle_version=bundle_version), id_field=self._id_field)
+        self._seal(lambda: self._intake.tick(now=self._now(), bundle_version=bundle_version))
 
     def close(self) -> None:
         """Seal whatever there is and hand it over."""
+        self._seal(lambda: self._intake.close(now=self._now()))
+
+    def _seal(self, seal: Callable[[], list[SealedCohort]]) -> None:
         self._add_held()
-        self._hand_over(self._intake.close(now=self._now()), id_field=self._id_field)
+        n_open = self._intake.n_open
+        try:
+            self._hand_over(seal(), id_field=self._id_field)
+        except Exception as error:  # noqa: BLE001  the next cohort may be sealed, and at the end the writer closed
+            self._count_failed(n_open, error)
 
     def _add_held(self) -> None:
         held, n_products = self._held, self._n_held

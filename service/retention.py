@@ -6,7 +6,7 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
-from service.errors import QueueUnavailable
+from service.following import follow
 from service.label_queue.store import LabelQueue
 
 logger = logging.getLogger(__name__)
@@ -28,9 +28,8 @@ class Retention:
 
     async def follow(self, *, every_seconds: float) -> None:
         """Purge again and again until cancelled; a store that is away is asked next time."""
-        while True:
-            try:
-                await asyncio.to_thread(self.purge, now=datetime.now(UTC))
-            except QueueUnavailable as error:
-                logger.warning("old products not forgotten yet", extra={"reason": str(error)})
-            await asyncio.sleep(every_seconds)
+        await follow(
+            lambda: asyncio.to_thread(self.purge, now=datetime.now(UTC)),
+            every_seconds=every_seconds,
+            complaint="old products not forgotten yet",
+        )

@@ -24,6 +24,7 @@ from service.bundles.retrainings import RetrainingWatch
 from service.bundles.swap import Swapper
 from service.classifier import Classifier
 from service.cohort_keeper import CohortKeeper
+from service.following import follow
 from service.image_fetch import ImageFetcher
 from service.image_urls import ImageUrls
 from service.label_queue.replica import replica_name
@@ -115,14 +116,15 @@ def _watching(
         queue.follow(every_seconds=QUEUE_SECONDS),
         retrainings.follow(every_seconds=QUEUE_SECONDS),
         retention.follow(every_seconds=RETENTION_SECONDS),
-        _tick(worker.classifier),
+        _ticking(worker.classifier),
     ]
 
 
-async def _tick(classifier: Classifier) -> None:
-    while True:
-        await asyncio.sleep(TICK_SECONDS)
+async def _ticking(classifier: Classifier) -> None:
+    async def tick() -> None:  # in the event loop, as all that adds to the cohort
         classifier.tick()
+
+    await follow(tick, every_seconds=TICK_SECONDS, complaint="open cohort not looked at")
 
 
 def _spill(settings: Settings) -> SpillDirectory:

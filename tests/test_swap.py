@@ -160,6 +160,21 @@ def test_a_damaged_bundle_without_one_before_it_leaves_the_worker_alive_and_not_
         assert backend.number("winnow_bundle_swaps_total", outcome="fell_back") == 0
 
 
+def test_a_pointer_that_cannot_be_read_is_complained_of_and_the_next_promotion_is_followed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = moved_to(tmp_path, "tiny-1")
+    stored(store, tmp_path, "tiny-2", seed=1)
+    pointer = tmp_path / "bentoml" / "models" / "winnow" / "current"
+
+    with serving(tmp_path / "bentoml", WINNOW_SWAP_SECONDS="0.05") as backend:
+        pointer.write_bytes(b"\xff")
+        wait_until(lambda: "promoted bundle not looked at" in caplog.messages)
+        pointer.write_text("tiny-2")
+
+        wait_until(lambda: backend.classifier.served.manifest.version == "tiny-2")
+
+
 def test_three_hundred_damaged_bundles_are_refused_while_the_old_one_serves(tmp_path: Path) -> None:
     store = moved_to(tmp_path, "tiny-1")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -112,13 +113,13 @@ def keeper_and_sink(*, max_products: int = 1_000) -> tuple[CohortKeeper, Sink]:
     return CohortKeeper(intake, sink, worker="w", metrics=Metrics(CollectorRegistry()).queue, now=lambda: NOW), sink
 
 
-def take(keeper: CohortKeeper, rows: range, *, version: str = "first") -> None:
-    """Classify products by made-up numbers that depend on the product alone."""
+def take(keeper: CohortKeeper, rows: range, *, version: str = "first", column: str = "id") -> None:
+    """Classify products, whose ids are in a column, by made-up numbers that depend on the product alone."""
     values = np.array([[np.sin(row) ** 2, np.cos(row * 0.7) ** 2] for row in rows])
     predictions = Predictions(values, values[:, None], np.ones((len(values), 1), dtype=np.bool_), values)
     served = SERVED[version]
     scores = Scores(values, values / 2, values / 3)
-    records = [{"id": f"p{row}"} for row in rows]
+    records = [{column: f"p{row}"} for row in rows]
     keeper.take(served, id_field="id", records=records, predictions=predictions, scores=scores)
 
 
@@ -193,4 +194,21 @@ def test_a_batch_that_cannot_be_sampled_is_counted_and_raises_nothing() -> None:
 
     keeper.take(None, id_field="product_id", records=[{}], predictions=None, scores=None)  # type: ignore[arg-type]
 
+    assert registry.get_sample_value("winnow_cohorts_total", {"outcome": "failed"}) == 1
+
+
+@pytest.mark.parametrize("end", [lambda keeper: keeper.tick("second"), lambda keeper: keeper.close()])
+def test_a_cohort_that_cannot_be_handed_over_is_counted_and_the_next_one_is(
+    end: Callable[[CohortKeeper], None],
+) -> None:
+    registry, sink = CollectorRegistry(), Sink()
+    intake = Intake(new_salt=lambda: b"salt")
+    keeper = CohortKeeper(intake, sink, worker="w", metrics=Metrics(registry).queue, now=lambda: NOW)
+    take(keeper, range(3), column="name")
+
+    end(keeper)
+    take(keeper, range(3), version="second")
+    keeper.close()
+
+    assert [cohort.bundle_version for cohort in sink.cohorts] == ["second"]
     assert registry.get_sample_value("winnow_cohorts_total", {"outcome": "failed"}) == 1

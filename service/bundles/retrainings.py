@@ -7,7 +7,6 @@ Retraining runs in a process of its own that no scrape meets, so the service tel
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ from typing import Literal, get_args
 from pydantic import TypeAdapter
 
 from service.bundles.history import read
+from service.following import follow
 
 RETRAININGS = "retrainings.jsonl"
 
 Outcome = Literal["promoted", "turned_down", "nothing_new", "failed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,9 +67,6 @@ class RetrainingWatch:
 
     async def follow(self, *, every_seconds: float) -> None:
         """Look again and again until cancelled."""
-        while True:
-            try:
-                await asyncio.to_thread(self.look)
-            except OSError as error:
-                logger.warning("retrainings not read", extra={"reason": type(error).__name__})
-            await asyncio.sleep(every_seconds)
+        await follow(
+            lambda: asyncio.to_thread(self.look), every_seconds=every_seconds, complaint="retrainings not read"
+        )

@@ -17,6 +17,7 @@ from service.bundles.bundle_store import BundleStore
 from service.bundles.promotions import history, served_before
 from service.classifier import Classifier
 from service.errors import BundleRefused, NoBundle
+from service.following import follow
 from service.telemetry.bundle_metrics import BundleMetrics
 
 Outcome = Literal["unchanged", "swapped", "refused"]
@@ -90,12 +91,11 @@ class Swapper:
     async def follow(self, *, every_seconds: float) -> None:
         """Check again and again until cancelled; the event loop goes on answering meanwhile."""
         loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(every_seconds)
-            try:
-                await asyncio.to_thread(self._check_pointer, loop.time())
-            except OSError as error:  # the pointer's file could not be read: look again next time
-                logger.warning("model store did not answer", extra={"reason": type(error).__name__})
+        await follow(
+            lambda: asyncio.to_thread(self._check_pointer, loop.time()),
+            every_seconds=every_seconds,
+            complaint="promoted bundle not looked at",
+        )
 
     def _check_pointer(self, now_seconds: float) -> Outcome:
         return self.check(self._store.current(), now_seconds=now_seconds)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from service.bundles.bundle import Manifest
 from service.errors import QueueUnavailable
+from service.following import follow
 from service.label_queue.store import LabelQueue
 from service.label_queue.writer import QueueWriter, WriterCounts
 from service.quality.annotator_error import annotator_errors
@@ -18,8 +18,6 @@ from service.quality.live_quality import live_quality
 from service.telemetry.metrics import Metrics
 
 LOOKS_AN_ESTIMATE = 8  # an estimate reads every answer there is
-
-logger = logging.getLogger(__name__)
 
 
 class QueueWatch:
@@ -71,11 +69,12 @@ class QueueWatch:
 
     async def follow(self, *, every_seconds: float) -> None:
         """Look again and again until cancelled, and estimate every few looks."""
-        for n_looks in itertools.count():
-            try:
-                await asyncio.to_thread(self.look, now=datetime.now(UTC))
-                if n_looks % LOOKS_AN_ESTIMATE == 0:
-                    await asyncio.to_thread(self.estimate)
-            except Exception as error:  # noqa: BLE001 - numbers may stop for a while, the service may not
-                logger.warning("label queue not measured", extra={"kind": type(error).__name__})
-            await asyncio.sleep(every_seconds)
+        is_estimated = itertools.cycle([True] + [False] * (LOOKS_AN_ESTIMATE - 1))
+
+        def step() -> None:
+            is_due = next(is_estimated)
+            self.look(now=datetime.now(UTC))
+            if is_due:
+                self.estimate()
+
+        await follow(lambda: asyncio.to_thread(step), every_seconds=every_seconds, complaint="label queue not measured")
