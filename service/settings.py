@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from service.contracts import Frozen
 from service.errors import SettingsError
@@ -39,7 +39,7 @@ class Settings(Frozen):
         description="live keys as `caller:role+role:sha256`, with commas between; needed to listen beyond loopback",
     )
     max_held_bytes: int = Field(
-        default=32_000_000, ge=1024, description="of all request bodies that a worker holds at one time"
+        default=32_000_000, ge=1024, description="of all request bodies that a worker holds at one time; one at least"
     )
     body_seconds: float = Field(default=10.0, gt=0, le=600, description="time for a request body to arrive")
     max_running: int = Field(default=128, ge=1, description="classify requests that a worker works on at one time")
@@ -76,6 +76,15 @@ class Settings(Frozen):
         default=Path("~/bentoml"), description="BentoML's directory, with the model store in it", exclude=True
     )
 
+    @model_validator(mode="after")
+    def _check_room(self) -> Settings:
+        if self.max_held_bytes < self.max_body_bytes:
+            raise SettingsError(
+                f"{PREFIX}MAX_HELD_BYTES is less than {PREFIX}MAX_BODY_BYTES, so that a body of that size would always"
+                " be asked to come again; raise the one or lower the other"
+            )
+        return self
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Read all settings; a name that starts with WINNOW_ and is none of ours is refused, so no typo is silent.
@@ -83,7 +92,7 @@ class Settings(Frozen):
         Raises
         ------
         SettingsError
-            Naming the variable and the remedy, never the value.
+            Naming the variable or variables and the remedy, never the value.
         """
         given = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
         known = variable_names()

@@ -40,6 +40,14 @@ def test_a_value_that_cannot_be_used_is_refused_without_being_shown() -> None:
     assert "seventeen" not in str(refused.value)
 
 
+def test_less_memory_than_one_body_may_take_is_refused_with_both_names() -> None:
+    with pytest.raises(SettingsError, match="WINNOW_MAX_HELD_BYTES is less than WINNOW_MAX_BODY_BYTES"):
+        Settings.from_env({"WINNOW_MAX_BODY_BYTES": "50000000"})
+
+    settings = Settings.from_env({"WINNOW_MAX_BODY_BYTES": "32000000"})
+    assert settings.max_body_bytes == settings.max_held_bytes
+
+
 def test_the_database_password_is_not_printed() -> None:
     settings = Settings.from_env({"WINNOW_DATABASE_URL": "postgresql://winnow:hidden@db/winnow"})
 
