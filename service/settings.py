@@ -101,8 +101,8 @@ class Settings(Frozen):
                 raise SettingsError(f"{PREFIX}{name} is no setting{_closest(PREFIX + name, known)}")
         values = {name.lower(): value for name, value in given.items()}
         home = Path(environ.get(HOME) or "~/bentoml").expanduser()
-        values.setdefault("database_url", f"sqlite:///{home / 'winnow.sqlite3'}")
-        values.setdefault("spill_directory", str(home / "winnow-spill"))
+        values["database_url"] = values.get("database_url") or f"sqlite:///{home / 'winnow.sqlite3'}"
+        values["spill_directory"] = values.get("spill_directory") or str(home / "winnow-spill")
         try:
             return cls.model_validate({**values, "home": home})
         except ValidationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from service.errors import SettingsError
 from service.settings import Settings, variable_names
@@ -16,6 +17,18 @@ def test_nothing_needs_to_be_set() -> None:
     assert (settings.workers, settings.max_products, settings.batch_size) == (1, 256, 64)
     assert settings.home == Path("/srv/bentoml")
     assert settings.database_url.get_secret_value() == "sqlite:////srv/bentoml/winnow.sqlite3"
+
+
+def test_an_empty_value_is_the_default_where_that_is_empty() -> None:
+    nothing = {"BENTOML_HOME": "/srv/bentoml"}
+    fields = Settings.model_fields.items()
+    empty = [f"WINNOW_{name.upper()}" for name, field in fields if field.default in {"", SecretStr("")}]
+
+    settings = Settings.from_env(nothing | dict.fromkeys(empty, ""))
+
+    assert settings == Settings.from_env(nothing)
+    assert "WINNOW_SPILL_DIRECTORY" in empty
+    assert settings.spill_directory == "/srv/bentoml/winnow-spill"
 
 
 def test_a_setting_is_read_from_its_variable() -> None:
