@@ -65,6 +65,7 @@ class Classifier:
             n_decoders, on_decoded=lambda seconds: metrics.classify.batch_stage("decode", seconds)
         )
         self._served: Served | None = None
+        self._replaced: list[Served] = []  # since the last tick
 
     @property
     def ready(self) -> bool:
@@ -106,7 +107,10 @@ class Classifier:
             metrics=self._metrics,
             keeper=self._keeper,
         )
-        self._served = served
+        replaced, self._served = self._served, served
+        if replaced is not None:
+            replaced.retire()
+            self._replaced.append(replaced)
         self._metrics.bundle.serving(
             version=served.manifest.version,
             taxonomy=served.manifest.taxonomy.version,
@@ -127,16 +131,25 @@ class Classifier:
         return Classification(served, parts, unreadable)
 
     def tick(self) -> None:
-        """Let the open cohort be sealed if it is due; to be called now and then, also when there is no traffic."""
+        """Let the open cohort be sealed if it is due, and publish; to be called now and then, also without traffic."""
         if self._served is None:
             return
-        self._served.publish()
         if self._keeper is not None:
             self._keeper.tick(self._served.manifest.version)
+        self._publish()
 
     def close(self) -> None:
-        """Stop the threads, after what they are at; seal the open cohort."""
+        """Stop the threads, after what they are at; seal the open cohort, and publish."""
+        if self._served is not None:
+            self._served.retire()
         self._inference.shutdown()
         self._decoders.close()
         if self._keeper is not None:
             self._keeper.close()
+        self._publish()
+
+    def _publish(self) -> None:
+        while self._replaced:
+            self._replaced.pop().publish()
+        if self._served is not None:
+            self._served.publish()

@@ -58,7 +58,7 @@ class ScoredFiles:
 
 
 class Served:
-    """One bundle, ready to answer; never changes, so that a request that holds it is answered by one version."""
+    """One bundle, ready to answer; its answers never change, so that a request that holds it has one version's."""
 
     def __init__(
         self,
@@ -108,6 +108,7 @@ class Served:
         self._member_weights = np.asarray([member.weights for member in bundle.manifest.members], dtype=np.float64)
         self._metrics = metrics.classify
         self._traffic = TrafficWatch(bundle.manifest, metrics.traffic)
+        self._is_retired = False
         self._keeper = keeper
         self._for_intake = ServedBundle(
             version=bundle.manifest.version,
@@ -166,6 +167,8 @@ class Served:
             predictions, scores, thresholds=self._thresholds, classes=self._classes, members=self._members
         )
         self._traffic.take(batch.seen(records[:N_RECORDS]))
+        if self._is_retired:
+            self.publish()
         return Scored(batch, 0, len(products))
 
     async def _predict(self, records: Sequence[Record], images: Sequence[Pixels | None]) -> Predictions:
@@ -198,7 +201,11 @@ class Served:
 
     def publish(self) -> None:
         """Count what was classified since the last time; to be called now and then."""
-        self._traffic.publish()
+        self._traffic.publish(tells_drift=not self._is_retired)
+
+    def retire(self) -> None:
+        """Count each batch as it ends from now on, besides what one more call of `publish` counts; from any thread."""
+        self._is_retired = True
 
 
 def to_be_kept(products: Sequence[Filed], faults: Sequence[str | None], image_field: str | None) -> list[Record]:

@@ -21,7 +21,7 @@ from service.decoding import Decoders
 from service.errors import NoBundle
 from service.served import FEW_PRODUCTS, MAX_KEPT_CHARACTERS, N_DECODED, Served, to_be_kept
 from service.telemetry.metrics import Metrics
-from tests.tiny_bundle import EXAMPLE, write_tiny_bundle
+from tests.tiny_bundle import CLASSES, EXAMPLE, write_tiny_bundle
 
 
 def picture(colour: str) -> bytes:
@@ -104,6 +104,41 @@ def test_a_request_is_answered_by_the_bundle_it_began_with(classifier: Classifie
     assert (before.served.manifest.version, after.served.manifest.version) == ("tiny-1", "tiny-2")
     assert all(row == pytest.approx(probabilities(before)[0], abs=1e-6) for row in probabilities(before))
     assert probabilities(before)[0] != pytest.approx(probabilities(after)[0], abs=1e-3)
+
+
+def n_counted(registry: CollectorRegistry) -> float | None:
+    return registry.get_sample_value("winnow_probabilities_total", {"class": CLASSES[0], "le": "+Inf"})
+
+
+def test_all_that_a_bundle_classified_is_counted_when_another_takes_over(tiny_bundle: Path, tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    classifier = Classifier(batch_size=8, n_decoders=1, metrics=Metrics(registry))
+    classifier.load(tiny_bundle)
+    begun = classifier.served
+    request = [product(str(n)) for n in range(3)]
+
+    asyncio.run(classify(classifier, request))
+    for seed in (1, 2):
+        write_tiny_bundle(tmp_path / f"{seed}", version=f"tiny-{seed}", seed=seed)
+        classifier.load(tmp_path / f"{seed}")
+        asyncio.run(classify(classifier, request))
+    classifier.tick()
+    at_the_tick = n_counted(registry)
+    asyncio.run(classify(classifier, request, begun))
+
+    assert (at_the_tick, n_counted(registry)) == (9, 12)
+    classifier.close()
+
+
+def test_all_that_was_classified_before_the_end_is_counted(tiny_bundle: Path) -> None:
+    registry = CollectorRegistry()
+    classifier = Classifier(batch_size=8, n_decoders=1, metrics=Metrics(registry))
+    classifier.load(tiny_bundle)
+    asyncio.run(classify(classifier, [product("1"), product("2")]))
+
+    classifier.close()
+
+    assert n_counted(registry) == 2
 
 
 @pytest.fixture

@@ -278,6 +278,20 @@ def test_many_small_batches_are_counted_before_they_are_many_products() -> None:
     assert watch.n_kept == 3
 
 
+@pytest.mark.parametrize("is_served", [True, False])
+def test_traffic_of_any_bundle_is_counted_and_only_of_the_one_that_is_served_told_as_drift(is_served: bool) -> None:
+    registry = CollectorRegistry()
+    manifest = Manifest.model_validate({**tiny_manifest("tiny-1"), "files": {}, "reference": REFERENCE})
+    watch = TrafficWatch(manifest, Metrics(registry).traffic)
+
+    watch.take(seen(np.full((N_ENOUGH, len(CLASSES)), 0.75, dtype=np.float32)))
+    watch.publish(tells_drift=is_served)
+
+    drift = registry.get_sample_value("winnow_drift_index", {"kind": "class", "name": "black"})
+    assert registry.get_sample_value("winnow_positives_total", {"class": "black"}) == N_ENOUGH
+    assert (drift is not None) == is_served
+
+
 def traffic_of_classes(n_classes: int) -> tuple[TrafficWatch, CollectorRegistry]:
     """Traffic of a bundle that has seen as many products in each tenth of the probabilities."""
     registry = CollectorRegistry()

@@ -93,8 +93,13 @@ class TrafficWatch:
         if self._n_kept >= COUNTED_TOGETHER or len(self._kept) >= COUNTED_BATCHES:
             self._count()
 
-    def publish(self) -> None:
-        """Write what was classified since the last time."""
+    def publish(self, *, tells_drift: bool = True) -> None:
+        """Write what was classified since the last time.
+
+        Parameters
+        ----------
+        tells_drift : False where another bundle is served by now
+        """
         self._count()
         counts, self._counts = self._counts, self._no_counts()
         if not counts.bits.any():
@@ -103,7 +108,8 @@ class TrafficWatch:
         for name, cumulated in zip(("uncertainty", "disagreement"), counts.bits.cumsum(axis=1).tolist(), strict=True):
             self._metrics.bits(name, dict(zip(bounds(BIT_BOUNDS), cumulated, strict=True)))
         self._metrics.abstained(dict(zip(self._members, counts.abstained.tolist(), strict=True)))
-        self._metrics.drift(self._drift_indices())
+        if tells_drift:
+            self._metrics.drift(self._drift_indices())
 
     def _no_counts(self) -> _Counts:
         n_classes = len(self._classes)
