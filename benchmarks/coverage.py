@@ -101,6 +101,7 @@ def serve_open(traffic: Traffic, salt: bytes) -> AnsweredCohort:
     cohort = Cohort(
         salt=salt,
         bundle_version="open",
+        id_field="id",
         classes=[str(index) for index in range(N_CLASSES)],
         opened_at=NOON,
         capacity=2 * N_OPENED,

@@ -136,6 +136,7 @@ def seal(batch: Batch, *, salt: bytes, capacity: int, n_questions: int) -> Seale
     cohort = Cohort(
         salt=salt,
         bundle_version="simulated",
+        id_field="id",
         classes=[str(index) for index in range(batch.probabilities.shape[1])],
         opened_at=NOON,
         capacity=capacity,

@@ -41,7 +41,6 @@ class _Held:
     """A classified batch that waits for others; arrays (n_products, n_classes)."""
 
     served: ServedBundle
-    id_field: str
     records: Sequence[Mapping[str, Any]]
     probabilities: NDArray[np.floating[Any]]
     scores: Scores
@@ -53,7 +52,6 @@ class CohortKeeper:
     Parameters
     ----------
     worker : names this worker in the cohorts it seals
-    id_field : the column that holds a product's id
     """
 
     def __init__(
@@ -70,7 +68,6 @@ class CohortKeeper:
         self._worker = worker
         self._metrics = metrics
         self._now = now
-        self._id_field = ""
         self._held: list[_Held] = []
         self._n_held = 0
 
@@ -78,7 +75,6 @@ class CohortKeeper:
         self,
         served: ServedBundle,
         *,
-        id_field: str,
         records: Sequence[Mapping[str, Any]],
         predictions: Predictions,
         scores: Scores,
@@ -88,7 +84,7 @@ class CohortKeeper:
         Small batches are held and weighed together, which is several times cheaper; at the latest at the next tick.
         """
         try:
-            held = _Held(served, id_field, records, predictions.probabilities, scores)
+            held = _Held(served, records, predictions.probabilities, scores)
             if self._held and self._held[-1].served is not served:
                 self._add_held()
             self._held.append(held)
@@ -111,7 +107,7 @@ class CohortKeeper:
         self._add_held()
         n_open = self._intake.n_open
         try:
-            self._hand_over(seal(), id_field=self._id_field)
+            self._hand_over(seal())
         except Exception as error:  # noqa: BLE001  the next cohort may be sealed, and at the end the writer closed
             self._count_failed(n_open, error)
 
@@ -120,7 +116,6 @@ class CohortKeeper:
         self._held, self._n_held = [], 0
         if not held:
             return
-        before, self._id_field = self._id_field or held[0].id_field, held[0].id_field
         try:
             sealed = self._intake.take(
                 served=held[0].served,
@@ -129,7 +124,7 @@ class CohortKeeper:
                 scores=joined([batch.scores for batch in held]),
                 now=self._now(),
             )
-            self._hand_over(sealed, id_field=before)
+            self._hand_over(sealed)
         except Exception as error:  # noqa: BLE001  the answers are given; whatever is wrong here must not cost others
             self._count_failed(n_products, error)
 
@@ -137,9 +132,9 @@ class CohortKeeper:
         logger.error("products not sampled", extra={"n_products": n_products, "kind": type(error).__name__})
         self._metrics.cohort("failed")
 
-    def _hand_over(self, sealed: Sequence[SealedCohort], *, id_field: str) -> None:
+    def _hand_over(self, sealed: Sequence[SealedCohort]) -> None:
         for cohort in sealed:
-            is_taken = self._sink.offer(new_cohort(cohort, worker=self._worker, id_field=id_field))
+            is_taken = self._sink.offer(new_cohort(cohort, worker=self._worker))
             self._metrics.cohort("sealed" if is_taken else "dropped")
             if not is_taken:
                 logger.error("cohort dropped", extra={"n_products": cohort.totals.n_products})

@@ -110,12 +110,7 @@ class Served:
         self._traffic = TrafficWatch(bundle.manifest, metrics.traffic)
         self._is_retired = False
         self._keeper = keeper
-        self._for_intake = ServedBundle(
-            version=bundle.manifest.version,
-            classes=bundle.manifest.taxonomy.classes,
-            thresholds=self._thresholds,
-            priors=np.asarray(bundle.manifest.priors, dtype=np.float64),
-        )
+        self._for_intake = ServedBundle.of(bundle.manifest)
 
     async def classify(
         self, records: Sequence[Record], images: Mapping[int, bytes]
@@ -156,13 +151,7 @@ class Served:
         self._metrics.batch_stage("score", perf_counter() - inferred)
         self._metrics.batch(len(products), perf_counter() - started)
         if self._keeper is not None:
-            self._keeper.take(
-                self._for_intake,
-                id_field=self.manifest.fields.id,
-                records=records,
-                predictions=predictions,
-                scores=scores,
-            )
+            self._keeper.take(self._for_intake, records=records, predictions=predictions, scores=scores)
         batch = scored_batch(
             predictions, scores, thresholds=self._thresholds, classes=self._classes, members=self._members
         )

@@ -52,6 +52,7 @@ def seal(*batches: Batch, capacity: int = 5, n_questions: int = 2, salt: bytes =
     cohort = Cohort(
         salt=salt,
         bundle_version="first",
+        id_field="id",
         classes=CLASSES,
         opened_at=NOON,
         capacity=capacity,
@@ -162,7 +163,9 @@ def test_an_empty_cohort_seals_to_nothing() -> None:
 
 def test_a_batch_can_be_overwritten_after_it_was_added() -> None:
     traffic = make_traffic(10)
-    cohort = Cohort(salt=b"salt", bundle_version="first", classes=CLASSES, opened_at=NOON, capacity=5, n_questions=2)
+    cohort = Cohort(
+        salt=b"salt", bundle_version="first", id_field="id", classes=CLASSES, opened_at=NOON, capacity=5, n_questions=2
+    )
     cohort.add(traffic)
     before = cohort.seal(now=NOON, reason=SealReason.AGE)
 
@@ -175,7 +178,7 @@ def test_a_batch_can_be_overwritten_after_it_was_added() -> None:
 def test_a_sealed_cohort_becomes_the_queues_rows() -> None:
     sealed = seal(make_traffic(40))
 
-    row = new_cohort(sealed, worker="one", id_field="id")
+    row = new_cohort(sealed, worker="one")
 
     assert (row.id, row.bundle_version, row.worker, row.sealed_at) == (b"salt".hex(), "first", "one", NOON)
     assert (row.n_products, row.tau) == (40, sealed.threshold)
@@ -189,4 +192,4 @@ def test_a_sealed_cohort_becomes_the_queues_rows() -> None:
 
 
 def test_a_cohort_that_kept_everything_becomes_a_row_without_a_threshold() -> None:
-    assert new_cohort(seal(make_traffic(3)), worker="one", id_field="id").tau is None
+    assert new_cohort(seal(make_traffic(3)), worker="one").tau is None

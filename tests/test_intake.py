@@ -14,8 +14,8 @@ from service.acquisition.scores import Reason, ScoreMeans, Scores, cubed, prospe
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-FIRST = ServedBundle("first", ("black", "kids"), np.array([0.5, 0.3]), np.array([0.2, 0.1]))
-SECOND = ServedBundle("second", FIRST.classes, FIRST.thresholds, FIRST.priors)
+FIRST = ServedBundle("first", "id", ("black", "kids"), np.array([0.5, 0.3]), np.array([0.2, 0.1]))
+SECOND = ServedBundle("second", "id", FIRST.classes, FIRST.thresholds, FIRST.priors)
 
 
 def make_intake(*, max_products: int = 100, capacity: int = 10, rule: AcquisitionRule | None = None) -> Intake:
@@ -145,7 +145,7 @@ def intake_weights(intake: Intake, *, served: ServedBundle) -> list[float]:
 
 
 def test_another_taxonomy_starts_from_its_own_priors() -> None:
-    other = ServedBundle("third", ("red", "blue"), FIRST.thresholds, np.array([0.4, 0.01]))
+    other = ServedBundle("third", "id", ("red", "blue"), FIRST.thresholds, np.array([0.4, 0.01]))
     used, fresh = make_intake(), make_intake()
     send(used, 50)
     used.close(now=NOON)

@@ -191,7 +191,7 @@ def _stored(
     sealed: SealedCohort, verdict: Callable[[NewTask, NewQuestion], Verdict | None], *, withdrawn: bool = False
 ) -> tuple[StoredCohort, list[SampledTask]]:
     """Turn a sealed cohort into what the store gives back."""
-    row = new_cohort(sealed, worker="one", id_field="id")
+    row = new_cohort(sealed, worker="one")
     stored = StoredCohort(
         id=row.id,
         bundle_version=row.bundle_version,

@@ -28,7 +28,7 @@ CLASSES = tuple(str(index) for index in range(3))
 def answered(queue: LabelQueue, traffic: Traffic, *, cohort: str, version: str, hours: int) -> None:
     """A sealed cohort of the traffic, with every question answered with the truth."""
     sealed = seal(make_batch(traffic), salt=cohort.encode(), capacity=120, n_questions=2)
-    stored = new_cohort(sealed, worker="w", id_field="id")
+    stored = new_cohort(sealed, worker="w")
     at = NOON + timedelta(hours=hours)
     stored = replace(stored, id=cohort, bundle_version=version, sealed_at=at)
     tasks = tuple(

@@ -164,6 +164,7 @@ def _served_open(batch: Batch, traffic: Traffic, *, salt: bytes) -> Float:
     cohort = Cohort(
         salt=salt,
         bundle_version="open",
+        id_field="id",
         classes=[str(index) for index in range(N_CLASSES)],
         opened_at=NOON,
         capacity=N_KEPT,

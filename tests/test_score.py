@@ -192,7 +192,7 @@ def test_a_filled_queue_holds_the_draw_with_its_weights_and_says_nothing_of_traf
     sealed = drawn(shop, n_tasks=40)
     queue = open_store(f"sqlite:///{tmp_path / 'queue.sqlite3'}", lease_seconds=60)
 
-    enqueue_pool(queue, sealed, id_field="product_id")
+    enqueue_pool(queue, sealed)
 
     tasks = queue.look(Filters(), limit=100, now=NOON).tasks
     (cohort,) = queue.cohorts()

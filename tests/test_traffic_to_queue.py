@@ -120,12 +120,12 @@ def take(keeper: CohortKeeper, rows: range, *, version: str = "first", column: s
     served = SERVED[version]
     scores = Scores(values, values / 2, values / 3)
     records = [{column: f"p{row}"} for row in rows]
-    keeper.take(served, id_field="id", records=records, predictions=predictions, scores=scores)
+    keeper.take(served, records=records, predictions=predictions, scores=scores)
 
 
 SERVED = {
-    version: ServedBundle(version, ("black", "kids"), np.array([0.5, 0.3]), np.array([0.2, 0.1]))
-    for version in ("first", "second")
+    version: ServedBundle(version, column, ("black", "kids"), np.array([0.5, 0.3]), np.array([0.2, 0.1]))
+    for version, column in (("first", "id"), ("second", "id"), ("renamed", "sku"))
 }
 
 
@@ -165,6 +165,16 @@ def test_held_products_belong_to_the_bundle_that_answered_them() -> None:
     assert [(cohort.bundle_version, cohort.n_products) for cohort in sink.cohorts] == [("first", 3), ("second", 4)]
 
 
+def test_a_cohort_is_handed_over_by_the_id_column_of_its_own_bundle() -> None:
+    keeper, sink = keeper_and_sink(max_products=5)
+
+    take(keeper, range(3))
+    take(keeper, range(10, 15), version="renamed", column="sku")  # seals the old cohort, and fills its own
+
+    ids = [{task.product_id for task in cohort.tasks} for cohort in sink.cohorts]
+    assert ids == [{f"p{row}" for row in range(3)}, {f"p{row}" for row in range(10, 15)}]
+
+
 def test_a_tick_lets_held_products_grow_old() -> None:
     times = iter((NOW, NOW, NOW + timedelta(hours=1)))
     sink = Sink()
@@ -192,7 +202,7 @@ def test_a_batch_that_cannot_be_sampled_is_counted_and_raises_nothing() -> None:
         Intake(new_salt=lambda: b"salt"), FullSink(), worker="w", metrics=Metrics(registry).queue, now=lambda: NOW
     )
 
-    keeper.take(None, id_field="product_id", records=[{}], predictions=None, scores=None)  # type: ignore[arg-type]
+    keeper.take(None, records=[{}], predictions=None, scores=None)  # type: ignore[arg-type]
 
     assert registry.get_sample_value("winnow_cohorts_total", {"outcome": "failed"}) == 1
 

@@ -94,11 +94,13 @@ class SealedCohort:
 
     Parameters
     ----------
+    id_field : the column of a record that holds the product's id
     threshold : the highest priority left out, 0 if none was; a product stands for max(1, threshold / weight) of them
     """
 
     salt: bytes
     bundle_version: str
+    id_field: str
     classes: tuple[str, ...]
     opened_at: datetime
     sealed_at: datetime
@@ -137,6 +139,7 @@ class Cohort:
     Parameters
     ----------
     salt : 1 to 64 random bytes of this cohort's own; the same salt and traffic give the same draw
+    id_field : the column of a record that holds the product's id
     capacity : how many products are drawn, at least 1
     """
 
@@ -145,12 +148,14 @@ class Cohort:
         *,
         salt: bytes,
         bundle_version: str,
+        id_field: str,
         classes: Sequence[str],
         opened_at: datetime,
         capacity: int,
         n_questions: int = N_QUESTIONS,
     ) -> None:
         self.bundle_version = bundle_version
+        self.id_field = id_field
         self.classes = tuple(classes)
         self.opened_at = opened_at
         self._salt = salt
@@ -184,6 +189,7 @@ class Cohort:
         return SealedCohort(
             salt=self._salt,
             bundle_version=self.bundle_version,
+            id_field=self.id_field,
             classes=self.classes,
             opened_at=self.opened_at,
             sealed_at=now,

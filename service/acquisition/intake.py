@@ -25,6 +25,7 @@ from service.acquisition.scores import (
     prospect,
     question_weights,
 )
+from service.bundles.bundle import Manifest
 
 _CARRIED = 1_000.0  # products that the means of an old bundle count for under a new one
 
@@ -51,9 +52,21 @@ class ServedBundle:
     """What the intake needs to know of the bundle that made the predictions; arrays (n_classes,)."""
 
     version: str
+    id_field: str  # the column of a record that holds the product's id
     classes: tuple[str, ...]
     thresholds: NDArray[np.float64]
     priors: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> ServedBundle:
+        """What the manifest says of it."""
+        return cls(
+            version=manifest.version,
+            id_field=manifest.fields.id,
+            classes=manifest.taxonomy.classes,
+            thresholds=np.asarray(manifest.thresholds, dtype=np.float64),
+            priors=np.asarray(manifest.priors, dtype=np.float64),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +171,7 @@ class Intake:
         return Cohort(
             salt=self._new_salt(),
             bundle_version=served.version,
+            id_field=served.id_field,
             classes=served.classes,
             opened_at=now,
             capacity=self._policy.capacity,

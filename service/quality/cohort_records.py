@@ -19,13 +19,12 @@ POOL = "pool"  # the worker that seals what was drawn from a catalogue instead o
 _OUTCOMES = {"yes": Outcome.YES, "no": Outcome.NO, "unsure": Outcome.UNSURE, "conflict": Outcome.UNSURE}
 
 
-def new_cohort(sealed: SealedCohort, *, worker: str, id_field: str) -> NewCohort:
+def new_cohort(sealed: SealedCohort, *, worker: str) -> NewCohort:
     """Arrange a sealed cohort for the queue.
 
     Parameters
     ----------
     worker : who sealed it
-    id_field : the column of a record that holds the product's id
     """
     return NewCohort(
         id=sealed.cohort_id,
@@ -35,7 +34,7 @@ def new_cohort(sealed: SealedCohort, *, worker: str, id_field: str) -> NewCohort
         n_products=sealed.totals.n_products,
         tau=sealed.threshold or None,
         counters=_counters(sealed.classes, sealed.totals),
-        tasks=tuple(_task(product, id_field) for product in sealed.products),
+        tasks=tuple(_task(product, sealed.id_field) for product in sealed.products),
     )
 
 

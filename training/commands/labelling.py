@@ -57,12 +57,12 @@ def fill_queue(
 
     with progress_bars() as progress:
         sealed = pool_cohort(
-            model_store().load(bundle), opened := open_catalogue(catalogue), part=part,
+            model_store().load(bundle), open_catalogue(catalogue), part=part,
             options=PoolOptions(n_tasks, n_questions), salt=secrets.token_bytes(SALT_BYTES), now=datetime.now(UTC),
             n_processes=processes or n_cores(), progress=progress,
         )  # fmt: skip
     with label_queue() as queue:
-        enqueue_pool(queue, sealed, id_field=opened.fields.id)
+        enqueue_pool(queue, sealed)
     messages.print(
         f"Queued {len(sealed.products)} of {sealed.totals.n_products} products, with "
         f"{sum(len(product.questions) for product in sealed.products)} questions."

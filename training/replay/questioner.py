@@ -72,7 +72,7 @@ class Questioner:
         self._n_each = min(strategy.n_questions or len(classes), len(classes))
         self._n_products = max(1, round(n_answers / self._n_each))
         self._n_answers = n_answers
-        self._served = ServedBundle("replay", self._classes, np.full(len(classes), THRESHOLD), priors)
+        self._served = ServedBundle("replay", "id", self._classes, np.full(len(classes), THRESHOLD), priors)
         self._intake: Intake | None = None
 
     def ask(self, view: View) -> Asked:

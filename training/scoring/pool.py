@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from service.acquisition.cohort import SealedCohort
 from service.acquisition.intake import AcquisitionRule, Intake, SealPolicy, ServedBundle
-from service.bundles.bundle import Manifest, read_manifest
+from service.bundles.bundle import read_manifest
 from service.errors import CatalogueError
 from service.label_queue.store import LabelQueue
 from service.quality.cohort_records import POOL, new_cohort
@@ -66,7 +66,7 @@ def pool_cohort(
         rule=AcquisitionRule(n_questions=options.n_questions),
     )
     claims = catalogue.merchant_labels(part)
-    served, n_rows, done = _served(manifest), count_rows(catalogue.path(part)), 0
+    served, n_rows, done = ServedBundle.of(manifest), count_rows(catalogue.path(part)), 0
     with workers(directory, catalogue, part, n_processes) as pool:
         given = chunks(catalogue, part)
         for chunk in in_turn(given, lambda one: pool.submit(scored, one), n_ahead=AHEAD * n_processes):
@@ -86,18 +86,9 @@ def pool_cohort(
     return sealed[0]
 
 
-def enqueue_pool(queue: LabelQueue, sealed: SealedCohort, *, id_field: str) -> None:
+def enqueue_pool(queue: LabelQueue, sealed: SealedCohort) -> None:
     """Put the draw from a catalogue into the label queue, in one transaction."""
-    queue.enqueue([new_cohort(sealed, worker=POOL, id_field=id_field)], now=sealed.sealed_at)
-
-
-def _served(manifest: Manifest) -> ServedBundle:
-    return ServedBundle(
-        version=manifest.version,
-        classes=manifest.taxonomy.classes,
-        thresholds=np.asarray(manifest.thresholds, dtype=np.float64),
-        priors=np.asarray(manifest.priors, dtype=np.float64),
-    )
+    queue.enqueue([new_cohort(sealed, worker=POOL)], now=sealed.sealed_at)
 
 
 def _claimed(
