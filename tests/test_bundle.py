@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bundles.bundle import ENCODING, GOLDEN, GRAPH, pack_golden, read_bundle, unpack_arrays, write_bundle
+from service.bundles.bundle import (
+    ENCODING,
+    GOLDEN,
+    GRAPH,
+    MANIFEST,
+    pack_golden,
+    read_bundle,
+    read_manifest,
+    unpack_arrays,
+    write_bundle,
+)
 from service.errors import BundleRefused
 from tests.tiny_bundle import golden_inputs, tiny_manifest, write_tiny_bundle
 
@@ -34,6 +45,32 @@ def test_a_file_of_the_right_digest_that_cannot_be_read_is_refused(tmp_path: Pat
 
     with pytest.raises(BundleRefused, match=r"encoding\.json or golden\.npz cannot be read"):
         read_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "histogram", "reason"),
+    [
+        (
+            "classes",
+            "black",
+            {"edges": [0.2, 0.5], "counts": [7]},
+            r"classes\.black: .* 2 edges need 3 counts, not 1",
+        ),
+        ("numerical", "price", {"edges": [], "counts": []}, r"numerical\.price: .* 0 edges need 1 counts, not 0"),
+        ("numerical", "title", {"edges": [], "counts": [7]}, "numbers of columns that hold none: title"),
+    ],
+)
+def test_a_reference_that_traffic_cannot_be_counted_by_is_refused(
+    tmp_path: Path, kind: str, name: str, histogram: dict[str, list[float]], reason: str
+) -> None:
+    write_tiny_bundle(tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    manifest["reference"][kind] = {name: histogram}
+    del manifest["digest"]  # of the manifest as it was
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+
+    with pytest.raises(BundleRefused, match=reason):
+        read_manifest(tmp_path)
 
 
 @given(st.sampled_from(ARCHIVES), st.data())

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from service.contracts import FieldSpec, Frozen, MemberKind, Modality
 from service.errors import BundleRefused
@@ -53,6 +53,12 @@ class Histogram(Frozen):
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _check_bins(self) -> Histogram:
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges need {len(self.edges) + 1} counts, not {len(self.counts)}")
+        return self
 
 
 class Reference(Frozen):
@@ -92,6 +98,13 @@ class Manifest(Frozen):
     digest: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{64}$"
     )  # SHA-256 of this file with noughts in its place
+
+    @model_validator(mode="after")
+    def _check_reference(self) -> Manifest:
+        others = self.reference.numerical.keys() - set(self.fields.numerical)
+        if others:
+            raise ValueError(f"the reference has numbers of columns that hold none: {', '.join(sorted(others))}")
+        return self
 
 
 @dataclass(frozen=True)
