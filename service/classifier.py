@@ -16,7 +16,7 @@ from service.decoding import Decoders
 from service.ensemble import Device
 from service.errors import NoBundle
 from service.scored import Scored
-from service.served import Record, Served
+from service.served import Record, Served, Shared
 from service.telemetry.metrics import Metrics
 
 
@@ -56,13 +56,15 @@ class Classifier:
         keeper: CohortKeeper | None = None,
         device: Device = "cpu",
     ) -> None:
-        self._batch_size = batch_size
-        self._device = device
         self._metrics = metrics
         self._keeper = keeper
-        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._decoders = Decoders(
-            n_decoders, on_decoded=lambda seconds: metrics.classify.batch_stage("decode", seconds)
+        self._shared = Shared(
+            batch_size=batch_size,
+            device=device,
+            inference=ThreadPoolExecutor(1, thread_name_prefix="inference"),
+            decoders=Decoders(n_decoders, on_decoded=lambda seconds: metrics.classify.batch_stage("decode", seconds)),
+            metrics=metrics,
+            keeper=keeper,
         )
         self._served: Served | None = None
         self._replaced: list[Served] = []  # since the last tick
@@ -98,15 +100,7 @@ class Classifier:
         BundleRefused
             If it is damaged or does not reproduce its golden batch.
         """
-        served = Served(
-            directory,
-            batch_size=self._batch_size,
-            device=self._device,
-            inference=self._inference,
-            decoders=self._decoders,
-            metrics=self._metrics,
-            keeper=self._keeper,
-        )
+        served = Served(directory, self._shared)
         replaced, self._served = self._served, served
         if replaced is not None:
             replaced.retire()
@@ -142,8 +136,8 @@ class Classifier:
         """Stop the threads, after what they are at; seal the open cohort, and publish."""
         if self._served is not None:
             self._served.retire()
-        self._inference.shutdown()
-        self._decoders.close()
+        self._shared.inference.shutdown()
+        self._shared.decoders.close()
         if self._keeper is not None:
             self._keeper.close()
         self._publish()

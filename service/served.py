@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from service.acquisition.intake import ServedBundle
-from service.acquisition.scores import score
+from service.acquisition.scores import Scores, score
 from service.batcher import Batcher
 from service.bundles.bundle import Manifest, read_bundle
 from service.cohort_keeper import CohortKeeper
@@ -57,20 +57,30 @@ class ScoredFiles:
         return ScoredFiles(self.scored.rows(start, stop), self.faults[start:stop])
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What one bundle after the other works with in a worker.
+
+    Parameters
+    ----------
+    batch_size : products that run through the graph at once
+    device : on which it runs
+    inference : the thread that runs it
+    keeper : samples what is classified for labelling; nothing is sampled without one
+    """
+
+    batch_size: int
+    device: Device
+    inference: ThreadPoolExecutor
+    decoders: Decoders
+    metrics: Metrics
+    keeper: CohortKeeper | None = None
+
+
 class Served:
     """One bundle, ready to answer; its answers never change, so that a request that holds it has one version's."""
 
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        batch_size: int,
-        device: Device,
-        inference: ThreadPoolExecutor,
-        decoders: Decoders,
-        metrics: Metrics,
-        keeper: CohortKeeper | None,
-    ) -> None:
+    def __init__(self, directory: Path, shared: Shared) -> None:
         """Read, verify and open a bundle.
 
         Raises
@@ -80,37 +90,19 @@ class Served:
         """
         bundle = read_bundle(directory)
         self.manifest: Manifest = bundle.manifest
-        self._batch_size = batch_size
-        self._device = device
-        self._inference = inference
-        self._decoders = decoders
+        self._shared = shared
+        self._metrics = shared.metrics.classify
         self._encoder = Encoder(bundle.encoding)
-        self._batch_encoder = BatchEncoder(bundle.manifest.fields, bundle.encoding)
+        self._batch_encoder = BatchEncoder(self.manifest.fields, bundle.encoding)
         self._image_size = bundle.encoding.image_size
-        self._files: Batcher[Filed, ScoredFiles] = Batcher(
-            self._decode_and_run,
-            max_batch_size=min(N_DECODED, N_RUNS * batch_size),
-            n_running=decoders.n_threads,
-            quiet_turns=QUIET_TURNS,
-            patience_seconds=PATIENCE_SECONDS,
-        )
-        self._pictured: Batcher[Pictured, Scored] = Batcher(
-            self._run,
-            max_batch_size=N_RUNS * batch_size,
-            quiet_turns=QUIET_TURNS,
-            patience_seconds=PATIENCE_SECONDS,
-            on_wait=lambda seconds: metrics.classify.batch_stage("wait", seconds),
-        )
-        self._ensemble = Ensemble(bundle, device=device)
-        self._classes = bundle.manifest.taxonomy.classes
-        self._members = [member.name for member in bundle.manifest.members]
-        self._thresholds = np.asarray(bundle.manifest.thresholds, dtype=np.float64)
-        self._member_weights = np.asarray([member.weights for member in bundle.manifest.members], dtype=np.float64)
-        self._metrics = metrics.classify
-        self._traffic = TrafficWatch(bundle.manifest, metrics.traffic)
+        self._files = self._files_batcher()
+        self._pictured = self._pictured_batcher()
+        self._ensemble = Ensemble(bundle, device=shared.device)
+        self._bundle = ServedBundle.of(self.manifest)
+        self._members = [member.name for member in self.manifest.members]
+        self._member_weights = np.asarray([member.weights for member in self.manifest.members], dtype=np.float64)
+        self._traffic = TrafficWatch(self.manifest, shared.metrics.traffic)
         self._is_retired = False
-        self._keeper = keeper
-        self._for_intake = ServedBundle.of(bundle.manifest)
 
     async def classify(
         self, records: Sequence[Record], images: Mapping[int, bytes]
@@ -119,7 +111,7 @@ class Served:
         if not images:
             return await self._pictured.submit([(record, None) for record in records]), {}
         products = [(record, images.get(index)) for index, record in enumerate(records)]
-        n_at_once = N_DECODED * self._decoders.n_threads  # no more: other requests have images too
+        n_at_once = N_DECODED * self._shared.decoders.n_threads  # no more: other requests have images too
         seen = [
             part
             for start in range(0, len(products), n_at_once)
@@ -128,8 +120,34 @@ class Served:
         faults = enumerate(fault for part in seen for fault in part.faults)
         return [part.scored for part in seen], {index: fault for index, fault in faults if fault is not None}
 
+    def publish(self) -> None:
+        """Count what was classified since the last time; to be called now and then."""
+        self._traffic.publish(tells_drift=not self._is_retired)
+
+    def retire(self) -> None:
+        """Count each batch as it ends from now on, besides what one more call of `publish` counts; from any thread."""
+        self._is_retired = True
+
+    def _files_batcher(self) -> Batcher[Filed, ScoredFiles]:
+        return Batcher(
+            self._decode_and_run,
+            max_batch_size=min(N_DECODED, N_RUNS * self._shared.batch_size),
+            n_running=self._shared.decoders.n_threads,
+            quiet_turns=QUIET_TURNS,
+            patience_seconds=PATIENCE_SECONDS,
+        )
+
+    def _pictured_batcher(self) -> Batcher[Pictured, Scored]:
+        return Batcher(
+            self._run,
+            max_batch_size=N_RUNS * self._shared.batch_size,
+            quiet_turns=QUIET_TURNS,
+            patience_seconds=PATIENCE_SECONDS,
+            on_wait=lambda seconds: self._metrics.batch_stage("wait", seconds),
+        )
+
     async def _decode_and_run(self, products: Sequence[Filed]) -> ScoredFiles:
-        outcomes = await self._decoders.decode([content for _, content in products], self._image_size)
+        outcomes = await self._shared.decoders.decode([content for _, content in products], self._image_size)
         faults = [outcome if isinstance(outcome, str) else None for outcome in outcomes]
         records = to_be_kept(products, faults, self.manifest.fields.image)
         pixels = [None if isinstance(outcome, str) else outcome for outcome in outcomes]
@@ -140,20 +158,12 @@ class Served:
         started = perf_counter()
         records, images = [record for record, _ in products], [image for _, image in products]
         predictions = await self._predict(records, images)
-        inferred = perf_counter()
-        scores = score(
-            probabilities=predictions.probabilities,
-            member_probabilities=predictions.member_probabilities,
-            present=predictions.present,
-            thresholds=self._thresholds,
-            member_weights=self._member_weights,
-        )
-        self._metrics.batch_stage("score", perf_counter() - inferred)
+        scores = self._score(predictions)
         self._metrics.batch(len(products), perf_counter() - started)
-        if self._keeper is not None:
-            self._keeper.take(self._for_intake, records=records, predictions=predictions, scores=scores)
+        if self._shared.keeper is not None:
+            self._shared.keeper.take(self._bundle, records=records, predictions=predictions, scores=scores)
         batch = scored_batch(
-            predictions, scores, thresholds=self._thresholds, classes=self._classes, members=self._members
+            predictions, scores, thresholds=self._bundle.thresholds, classes=self._bundle.classes, members=self._members
         )
         self._traffic.take(batch.seen(records[:N_RECORDS]))
         if self._is_retired:
@@ -174,27 +184,31 @@ class Served:
             predict = partial(self._ensemble.predict, inputs)
         else:
             batch = self._batch_encoder.encode(records, images)
-            n_at_once = self._batch_size if has_pictures else N_PLAIN * self._batch_size
+            n_at_once = self._shared.batch_size if has_pictures else N_PLAIN * self._shared.batch_size
             predict = partial(self._ensemble.predict_by_length, batch, n_at_once)
         self._metrics.batch_stage("encode", perf_counter() - started)
-        runs_here = len(records) <= FEW_PRODUCTS and not has_pictures and self._device == "cpu"
+        runs_here = len(records) <= FEW_PRODUCTS and not has_pictures and self._shared.device == "cpu"
         if runs_here and self._files.is_idle:  # else threads that decode wait for this one
             return self._infer(predict)
-        return await asyncio.get_running_loop().run_in_executor(self._inference, self._infer, predict)
+        return await asyncio.get_running_loop().run_in_executor(self._shared.inference, self._infer, predict)
+
+    def _score(self, predictions: Predictions) -> Scores:
+        started = perf_counter()
+        scores = score(
+            probabilities=predictions.probabilities,
+            member_probabilities=predictions.member_probabilities,
+            present=predictions.present,
+            thresholds=self._bundle.thresholds,
+            member_weights=self._member_weights,
+        )
+        self._metrics.batch_stage("score", perf_counter() - started)
+        return scores
 
     def _infer(self, predict: Callable[[], Predictions]) -> Predictions:
         started = perf_counter()
         predictions = predict()
         self._metrics.batch_stage("infer", perf_counter() - started)
         return predictions
-
-    def publish(self) -> None:
-        """Count what was classified since the last time; to be called now and then."""
-        self._traffic.publish(tells_drift=not self._is_retired)
-
-    def retire(self) -> None:
-        """Count each batch as it ends from now on, besides what one more call of `publish` counts; from any thread."""
-        self._is_retired = True
 
 
 def to_be_kept(products: Sequence[Filed], faults: Sequence[str | None], image_field: str | None) -> list[Record]:

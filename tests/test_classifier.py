@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from service.classifier import Classification, Classifier
 from service.decoding import Decoders
 from service.errors import NoBundle
-from service.served import FEW_PRODUCTS, MAX_KEPT_CHARACTERS, N_DECODED, Served, to_be_kept
+from service.served import FEW_PRODUCTS, MAX_KEPT_CHARACTERS, N_DECODED, Served, Shared, to_be_kept
 from service.telemetry.metrics import Metrics
 from tests.tiny_bundle import CLASSES, EXAMPLE, write_tiny_bundle
 
@@ -152,7 +152,7 @@ def ended() -> ThreadPoolExecutor:
 def served_by(directory: Path, inference: ThreadPoolExecutor, decoders: Decoders) -> Served:
     metrics = Metrics(CollectorRegistry())
     return Served(
-        directory, batch_size=8, device="cpu", inference=inference, decoders=decoders, metrics=metrics, keeper=None
+        directory, Shared(batch_size=8, device="cpu", inference=inference, decoders=decoders, metrics=metrics)
     )
 
 
