@@ -19,17 +19,16 @@ ROOT = Path(__file__).parent.parent  # what `service` is imported from
 END_SECONDS = 30.0  # that a process may take to end when it is asked to
 
 
-def serve(*, host: str = "127.0.0.1", port: int = 3000, workers: int | None = None) -> NoReturn:
+def serve(*, host: str = "127.0.0.1", port: int = 3000) -> NoReturn:
     """Become `bentoml serve`; Ctrl-C and signals then reach it directly.
 
     Parameters
     ----------
     host : address to listen on; by default this machine alone
-    workers : processes, by default what WINNOW_WORKERS says
     """
     sys.stderr.write(welcome(host, port))
     sys.stderr.flush()
-    os.execve(sys.executable, command(host, port), environment(os.environ, workers))
+    os.execve(sys.executable, command(host, port), environment(os.environ))
 
 
 @contextmanager
@@ -69,8 +68,8 @@ def command(host: str, port: int | str) -> list[str]:
     ]
 
 
-def environment(inherited: Mapping[str, str], workers: int | None) -> dict[str, str]:
-    """The server's environment: what is inherited, no reports of use to BentoML's makers, and the workers."""
+def environment(inherited: Mapping[str, str], workers: int | None = None) -> dict[str, str]:
+    """The server's environment: what is inherited, no reports of use to BentoML's makers, and the workers if given."""
     chosen = {"BENTOML_DO_NOT_TRACK": "True", **inherited}
     if workers is not None:
         chosen["WINNOW_WORKERS"] = str(workers)

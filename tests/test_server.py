@@ -154,7 +154,7 @@ def test_without_a_bundle_the_server_lives_and_is_not_ready(tmp_path: Path) -> N
 
 
 def test_a_server_with_a_wrong_setting_says_so_and_does_not_start(tmp_path: Path) -> None:
-    variables = environment({**os.environ, "BENTOML_HOME": str(tmp_path), "WINNOW_WORKER": "2"}, None)
+    variables = environment({**os.environ, "BENTOML_HOME": str(tmp_path), "WINNOW_WORKER": "2"})
 
     done = subprocess.run(
         command("127.0.0.1", 1), env=variables, capture_output=True, text=True, timeout=240, check=False
@@ -166,7 +166,7 @@ def test_a_server_with_a_wrong_setting_says_so_and_does_not_start(tmp_path: Path
 
 def test_a_built_bento_answers_the_same(server: Server, tmp_path: Path) -> None:
     home = promoted(tmp_path / "bentoml")
-    variables = environment({**os.environ, "BENTOML_HOME": str(home)}, None)
+    variables = environment({**os.environ, "BENTOML_HOME": str(home)})
     build = [sys.executable, "-m", "bentoml", "build", "--version", "test", str(ROOT)]
     subprocess.run(build, env=variables, check=True, capture_output=True, timeout=240)
 
@@ -199,7 +199,7 @@ KEYS = f"test:classify+ops:{hashlib.sha256(KEY.encode()).hexdigest()}"
 
 
 def refused_start(home: Path, *arguments: str, **variables: str) -> str:
-    inherited = environment({**os.environ, "BENTOML_HOME": str(home), **variables}, None)
+    inherited = environment({**os.environ, "BENTOML_HOME": str(home), **variables})
     serve = [sys.executable, "-m", "bentoml", "serve", "service.app:Winnow", "--port", "1", *arguments]
     done = subprocess.run(serve, cwd=ROOT, env=inherited, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode != 0
