@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -256,7 +257,6 @@ def test_products_are_counted_once_however_they_come(sizes: list[int], seed: int
 
     for batch in batches:
         watch.take(seen(batch))
-        assert watch.n_kept < COUNTED_TOGETHER
     watch.publish()
 
     for index, name in enumerate(CLASSES):
@@ -268,14 +268,18 @@ def test_products_are_counted_once_however_they_come(sizes: list[int], seed: int
             assert found == np.count_nonzero(column <= upper)
 
 
-def test_many_small_batches_are_counted_before_they_are_many_products() -> None:
+@pytest.mark.parametrize(("n_products", "n_together"), [(1, COUNTED_BATCHES), (COUNTED_TOGETHER // 4, 4)])
+def test_batches_are_let_go_of_once_they_are_many_or_many_products(n_products: int, n_together: int) -> None:
     watch, _ = traffic()
-    one = seen(np.full((1, len(CLASSES)), 0.75, dtype=np.float32))
+    taken = []
 
-    for _ in range(COUNTED_BATCHES + 3):
-        watch.take(one)
+    for _ in range(n_together + 3):
+        batch = np.full((n_products, len(CLASSES)), 0.75, dtype=np.float32)
+        taken.append(ref(batch))
+        watch.take(seen(batch))
+    del batch
 
-    assert watch.n_kept == 3
+    assert [one() is None for one in taken] == [True] * n_together + [False] * 3
 
 
 @pytest.mark.parametrize("is_served", [True, False])

@@ -81,11 +81,6 @@ class TrafficWatch:
         self._n_kept = 0
         self._counts = self._no_counts()
 
-    @property
-    def n_kept(self) -> int:
-        """Products that are not counted yet."""
-        return self._n_kept
-
     def take(self, seen: Seen) -> None:
         """Keep a batch, and count what is kept once it is enough."""
         self._kept.append(seen)
