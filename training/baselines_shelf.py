@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from service.bundles import history
 from service.errors import CatalogueError
 from training.baselines import Baseline, Combination, Study, combinations, measure
 from training.joint import JointOptions
 from training.progress import Progress
+
+_ROW = TypeAdapter(Baseline)
 
 
 class Shelf:
@@ -31,7 +35,7 @@ class Shelf:
 
     def rows(self) -> list[Baseline]:
         """All that was measured so far."""
-        return [Baseline(**row) for row in history.read(self._path)]
+        return history.read(self._path, _ROW)
 
     def add(self, row: Baseline) -> None:
         """Keep one more."""
