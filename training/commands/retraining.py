@@ -29,7 +29,7 @@ def retrain(
     seed: Seed = 0,
     judge_share: Annotated[
         float, typer.Option(help="Of the newly labelled products, kept to judge by; they train the next time.")
-    ] = 0.35,
+    ] = 0.5,
     human_weight: Annotated[float, typer.Option(help="What a person's answer counts for, a merchant's label 1.")] = 4.0,
     importance_exponent: Annotated[
         float, typer.Option(help="e of the factor W**e that answers have in the loss.", min=0, max=1)

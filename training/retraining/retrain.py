@@ -54,7 +54,7 @@ class RetrainOptions:
     warm : how to go on from the incumbent; None begins anew
     """
 
-    judge_share: float = 0.35
+    judge_share: float = 0.5
     training: TrainingOptions = field(default_factory=TrainingOptions)
     warm: WarmOptions | None = field(default_factory=WarmOptions)
 
