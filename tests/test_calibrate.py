@@ -204,6 +204,22 @@ def test_a_precision_floor_is_not_lowered_by_what_other_classes_have_in_common(o
     assert (threshold >= own) == (objective["objective"] == "precision-floor")
 
 
+def test_a_class_that_was_not_trained_is_answered_no_and_moves_no_other_threshold() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = np.where([True, False], rng.random((400, 2)), 0.9)
+    targets = (rng.random((400, 2)) < probabilities).astype(np.int8)
+    weights, trained = np.ones((400, 2)), np.array([True, False])
+
+    thresholds = fit_thresholds(
+        probabilities, targets, weights, classes=("common", "other"), settings=ThresholdSettings(), trained=trained
+    )
+
+    alone = fit_thresholds(
+        probabilities[:, :1], targets[:, :1], weights[:, :1], classes=("common",), settings=ThresholdSettings()
+    )
+    assert thresholds == (*alone, 1.0)
+
+
 def test_a_weight_of_many_millions_leaves_the_others_their_say() -> None:
     probabilities = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1])
     positive = probabilities > 0.5

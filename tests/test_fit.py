@@ -201,6 +201,7 @@ def test_a_catalogue_of_any_shape_can_be_trained_on(tmp_path: Path, shape: str) 
     for index, trainable in enumerate(bundle.manifest.trainable):
         if not trainable:
             np.testing.assert_allclose(probabilities[:, index], bundle.manifest.priors[index], atol=1e-6)
+            assert not (probabilities[:, index] >= bundle.manifest.thresholds[index]).any()
     assert any(bundle.manifest.trainable)
 
 

@@ -153,6 +153,27 @@ def test_another_taxonomy_starts_from_its_own_priors() -> None:
     assert intake_weights(used, served=other) == intake_weights(fresh, served=other)
 
 
+def test_a_class_that_was_not_trained_is_asked_about_and_when_it_is_takes_no_more_than_its_share() -> None:
+    untrained = ServedBundle("first", "id", FIRST.classes, np.array([0.5, 1.0]), FIRST.priors)
+    intake = make_intake(max_products=5_000, capacity=500, rule=AcquisitionRule(n_questions=1))
+    asked = []
+    for served in (untrained, SECOND):
+        for start in (0, 5_000):
+            probabilities, doubts = np.random.default_rng(start).random((2, 5_000, 2)) * [1.0, 0.2]
+            if served is untrained:
+                probabilities[:, 1], doubts[:, 1] = served.priors[1], 0.0
+            records = [{"id": str(start + row)} for row in range(5_000)]
+            (sealed,) = intake.take(
+                served=served, records=records, probabilities=probabilities, now=NOON,
+                scores=Scores(doubts, np.zeros_like(doubts), doubts),
+            )  # fmt: skip
+            questions = [question.class_name for product in sealed.products for question in product.questions]
+            asked.append(questions.count("kids") / len(questions))
+
+    assert min(asked[:2]) > 0.1
+    assert max(asked[2:]) < 0.6
+
+
 def test_a_doubtful_merchant_label_is_given_as_the_reason() -> None:
     intake = make_intake(capacity=1, rule=AcquisitionRule(n_questions=2))
     nan = float("nan")

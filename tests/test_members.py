@@ -22,7 +22,7 @@ from training.members.linear_design import design
 from training.members.linear_fit import fit_linear
 from training.members.trees import FittedTrees, fit_trees, tree_features
 from training.noise import label_trust
-from training.weights import class_weights, priors, trainable_classes
+from training.weights import class_weights, priors, served_priors, trainable_classes
 
 FIELDS = FieldSpec.model_validate(
     {"id": "sku", "text": ["title"], "categorical": ["brand", "merchant"], "numerical": ["price"], "image": "photo"}
@@ -268,6 +268,17 @@ def test_priors_count_only_what_is_known_and_few_positives_are_not_learned() -> 
 
     np.testing.assert_allclose(priors(targets), [10.5 / 41, 4.5 / 101, 0.5])
     assert trainable_classes(targets).tolist() == [True, False, False]
+
+
+def test_a_class_whose_labels_tell_no_rate_is_taken_to_be_as_frequent_as_the_others() -> None:
+    targets = np.full((100, 5), -1, dtype=np.int8)
+    targets[:10, 0], targets[10:40, 0] = 1, 0
+    targets[:29, 1], targets[29:100, 1] = 1, 0
+    targets[:40, 2] = 1  # nothing but yes
+    targets[:4, 3], targets[4:, 3] = 1, 0  # rare, and known to be
+
+    mean = (10.5 / 41 + 29.5 / 101) / 2
+    np.testing.assert_allclose(served_priors(targets), [10.5 / 41, 29.5 / 101, mean, 4.5 / 101, mean])
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 4, 5, 6, 10])

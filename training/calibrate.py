@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.catalogues.catalogue import Labels
 from training.platt import EDGE, Floats, Platt, fit_platt
 from training.stacking import fit_stacking, mostly_people, pooled
-from training.weights import priors, trainable_classes
+from training.weights import served_priors, trainable_classes
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def fit_calibration(
     targets, weights : (n_products, n_classes)
     people : (n_products, n_classes), where the target is a person's answer
     """
-    positive, rates = targets == 1, priors(targets)
+    positive, rates = targets == 1, served_priors(targets)
     lines = [fit_platt(logits[:, m], positive, weights * present[:, [m]]) for m in range(logits.shape[1])]
     members = Platt(np.stack([line.slope for line in lines]), np.stack([line.shift for line in lines]))
     log_odds = members.log_odds(logits)

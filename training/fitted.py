@@ -128,7 +128,9 @@ def _about(
     held, calibration, committee, targets = fitted.held, fitted.calibration, fitted.committee, fitted.targets
     answers = calibration(held.logits, held.present)
     classes = catalogue.taxonomy.classes
-    thresholds = fit_thresholds(answers, targets, fitted.standing, classes=classes, settings=catalogue.thresholds)
+    thresholds = fit_thresholds(
+        answers, targets, fitted.standing, classes=classes, settings=catalogue.thresholds, trained=calibration.trainable
+    )
     by_member = dict(zip(committee.members, calibration.members(held.logits).transpose(1, 0, 2), strict=True))
     now = datetime.now(UTC)
     return {

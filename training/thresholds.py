@@ -13,6 +13,7 @@ from training.platt import Floats, logit, sigmoid
 from training.weights import mask
 
 POOLED_POSITIVES = 20.0  # how many positives the pooled threshold counts for
+NEVER = 1.0  # the threshold of a class that was not trained: its prior, which lies below, tells no product apart
 
 
 def fit_thresholds(
@@ -22,6 +23,7 @@ def fit_thresholds(
     *,
     classes: Sequence[str],
     settings: ThresholdSettings,
+    trained: NDArray[np.bool_] | None = None,
 ) -> tuple[float, ...]:
     """Each class's own threshold, drawn towards the one that suits all classes together.
 
@@ -30,9 +32,14 @@ def fit_thresholds(
     Parameters
     ----------
     probabilities, targets, weights : (n_products, n_classes)
+    trained : (n_classes,), False where the probability is a constant, to which the answer is no; None if all are
     """
     counts, positive = mask(targets) * weights, targets == 1
-    pooled = choose_threshold(probabilities.ravel(), positive.ravel(), counts.ravel(), settings)
+    learned = np.ones(len(classes), dtype=np.bool_) if trained is None else trained
+    together = np.s_[:, learned]
+    pooled = choose_threshold(
+        probabilities[together].ravel(), positive[together].ravel(), counts[together].ravel(), settings
+    )
     chosen = []
     for index, name in enumerate(classes):
         column = np.s_[:, index]
@@ -40,13 +47,15 @@ def fit_thresholds(
         own = choose_threshold(probabilities[column], positive[column], counts[column], objective)
         drawn = shrunk_threshold(own, pooled, float(positive[column].sum()))
         chosen.append(max(own, drawn) if objective.objective == "precision-floor" else drawn)
-    return tuple(chosen)
+    return tuple(np.where(learned, chosen, NEVER).tolist())
 
 
 def choose_threshold(
     probabilities: Floats, positive: NDArray[np.bool_], weights: NDArray[np.floating], objective: ThresholdObjective
 ) -> float:
-    """The probability from which yes is answered, between two seen ones; 1 if no threshold reaches the precision."""
+    """The probability from which yes is answered, between two seen ones; 1 if none reaches the precision or is seen."""
+    if not len(probabilities):
+        return 1.0
     order = np.argsort(-probabilities, kind="stable")
     ranked = probabilities[order]
     # in single precision a sum of millions stands still

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_CLASS_WEIGHT = 10.0
-MIN_POSITIVES = 5  # a class with fewer cannot be learned: it answers its prior
+MIN_LABELS = 5  # a class with fewer positives, or negatives, cannot be learned: it answers its prior
 
 
 def class_weights(targets: NDArray[np.int8]) -> NDArray[np.float32]:
@@ -29,10 +29,21 @@ def priors(targets: NDArray[np.int8]) -> NDArray[np.float64]:
     return np.asarray(rates, dtype=np.float64)
 
 
+def served_priors(targets: NDArray[np.int8]) -> NDArray[np.float64]:
+    """What each class answers of a product of which nothing is known, in (0, 1): its positive rate.
+
+    Of a class without enough known negatives no rate is known, as its labels may be the yeses that somebody thought of;
+    such a class is taken to be as frequent as those that can be learned are in the mean.
+    """
+    rates, learned = priors(targets), trainable_classes(targets)
+    too_few = (targets == 0).sum(axis=0) < MIN_LABELS
+    return np.where(too_few, rates[learned].mean() if learned.any() else 0.5, rates)
+
+
 def trainable_classes(targets: NDArray[np.int8]) -> NDArray[np.bool_]:
     """Classes with enough known positives, and at least as many known negatives, to be learned, (n_classes,)."""
-    enough_positives = (targets == 1).sum(axis=0) >= MIN_POSITIVES
-    return np.asarray(enough_positives & ((targets == 0).sum(axis=0) >= MIN_POSITIVES), dtype=np.bool_)
+    enough_positives = (targets == 1).sum(axis=0) >= MIN_LABELS
+    return np.asarray(enough_positives & ((targets == 0).sum(axis=0) >= MIN_LABELS), dtype=np.bool_)
 
 
 def mask(targets: NDArray[np.int8]) -> NDArray[np.float32]:

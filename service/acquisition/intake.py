@@ -6,7 +6,7 @@ One per worker. Keeping sealed cohorts is left to `service.label_queue`, which m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -179,13 +179,22 @@ class Intake:
         )
 
     def _means_for(self, served: ServedBundle) -> ScoreMeans:
-        """The means so far; less sure of themselves under another bundle, from its priors for another taxonomy."""
+        """The means so far; less sure of themselves under another bundle, from its priors for another taxonomy.
+
+        What an earlier bundle could only say no to was never in doubt; beside a mean of nought the first doubt of a
+        bundle that knows the class would take all questions, so that such a class begins anew.
+        """
         before, self._served = self._served, served
         if self._means is None or before is None or before.classes != served.classes:
             return ScoreMeans.from_priors(served.priors)
-        if before.version != served.version:
-            return replace(self._means, n_products=min(self._means.n_products, _CARRIED))
-        return self._means
+        if before.version == served.version:
+            return self._means
+        fresh = ScoreMeans.from_priors(served.priors)
+        return ScoreMeans(
+            doubt_cubed=np.where(before.thresholds < 1.0, self._means.doubt_cubed, fresh.doubt_cubed),
+            prospect=np.where(before.thresholds < 1.0, self._means.prospect, fresh.prospect),
+            n_products=min(self._means.n_products, _CARRIED),
+        )
 
     def _batch(
         self,

@@ -86,8 +86,8 @@ class Manifest(Frozen):
     catalogue: str
     fields: FieldSpec
     taxonomy: Taxonomy
-    thresholds: tuple[float, ...]  # per class: positive where probability >= threshold
-    priors: tuple[float, ...]  # per class: the positive rate it was trained with
+    thresholds: tuple[float, ...]  # per class: positive where probability >= threshold; 1 where not trained
+    priors: tuple[float, ...]  # per class: the positive rate in training, or what is taken for it
     trainable: tuple[bool, ...]  # per class: False means the probability is the prior
     members: tuple[MemberCard, ...] = Field(min_length=1)
     metrics: dict[str, Any] = Field(default_factory=dict)
