@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.catalogues import constant_and_empty_columns
 from tests.shell import Shell
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +34,18 @@ def test_training_promotes_what_it_trained(trained: Shell) -> None:
     assert shown["catalogue"] == "demo"
     assert shown["provenance"]["seed"] == 3
     assert shown["version"] in trained.winnow("models", "list").stdout
+
+
+def test_training_names_the_classes_that_it_could_not_learn_and_what_helps(tmp_path: Path) -> None:
+    shop = constant_and_empty_columns(tmp_path / "shop")
+
+    result = Shell(tmp_path).winnow("train", str(shop), "--no-promote")
+
+    assert (
+        "Not trained, and so answered no for every product: always (120 yes, 0 no), never (0 yes, 120 no), "
+        "unknown (0 yes, 0 no). Five known yes and five known no are needed: add merchant labels, or answer questions "
+        "at /label and run winnow retrain.\n"
+    ) in result.stderr
 
 
 def test_evaluation_prints_one_json_document_with_ensemble_and_members(trained: Shell) -> None:

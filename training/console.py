@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # they load torch or scikit-learn, which a command that needs
 messages = Console(stderr=True)  # standard output carries results alone
 results = Console()
 N_SHOWN = 20  # rows of a long table
+N_NAMED = 5  # classes in a sentence
 
 
 @contextmanager
@@ -82,6 +83,20 @@ def models_table(manifests: list[Manifest], current: str | None) -> Table:
             ", ".join(member.name for member in manifest.members),
         )
     return table
+
+
+def untrained_line(manifest: Manifest) -> str:
+    """Which classes could not be learned, why, and what helps; empty where all were."""
+    counts = manifest.provenance["n_positives"], manifest.provenance["n_negatives"]
+    rows = zip(manifest.taxonomy.classes, manifest.trainable, *counts, strict=True)
+    few = [f"{name} ({n_yes} yes, {n_no} no)" for name, is_trained, n_yes, n_no in rows if not is_trained]
+    if not few:
+        return ""
+    named = ", ".join(few[:N_NAMED]) + (f" and {len(few) - N_NAMED} more" if len(few) > N_NAMED else "")
+    return (
+        f"Not trained, and so answered no for every product: {named}. Five known yes and five known no are needed: "
+        "add merchant labels, or answer questions at /label and run winnow retrain."
+    )
 
 
 def replay_table(study: Study) -> Table:

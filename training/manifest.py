@@ -95,6 +95,7 @@ def provenance(
         "n_products": len(targets),
         "n_known_labels": int((targets >= 0).sum()),
         "n_positives": (targets == 1).sum(axis=0).tolist(),
+        "n_negatives": (targets == 0).sum(axis=0).tolist(),
         "cpu_seconds": dict(cpu_seconds),
         "curves": curves,
         "libraries": {name: library_version(name) for name in LIBRARIES},

@@ -15,7 +15,7 @@ from service.bundles.bundle_store import BundleStore
 from training.catalogues.catalogue import Catalogue, open_catalogue
 from training.commands.options import REPORTS, AsJson, CataloguePath, Labels, Part, Pretrained, Report, Seed, Version
 from training.commands.workplace import image_encoder, model_store, read_stored
-from training.console import messages, models_table, progress_bars, results, scores_table
+from training.console import messages, models_table, progress_bars, results, scores_table, untrained_line
 from training.retraining.promote import promote as move_pointer
 from training.retraining.promote import rollback as move_pointer_back
 
@@ -54,6 +54,8 @@ def train(
         opened = opened.with_truth("train")
     images = image_encoder(opened) if pretrained else None
     version = fit_bundle(opened, store=model_store(), labels=labels, seed=seed, images=images)
+    if untrained := untrained_line(read_manifest(model_store().load(version))):
+        messages.print(untrained, highlight=False, markup=False, soft_wrap=True)
     if opened.has("test"):
         _evaluate(read_stored(version), opened, part="test", report=None)
     if promote:
