@@ -34,7 +34,7 @@ ENCODING = Encoding(
         words={"red": 3, "shoe": 4, "été": 5}, bag={name: 1 + index for index, name in enumerate(BAG)}, n_tokens=7
     ),
     categorical=CategoricalEncoding(values=({"acme": 1, "none": 0}, {"shoes": 3, "sale": 4}), unknown=(2, 0), n_ids=5),
-    numerical=NumericalEncoding(means=(1.5, 0.0), deviations=(0.5, 2.0)),
+    numerical=NumericalEncoding(means=(1.5, 0.0), deviations=(0.5, 2.0), factors=(1.0, 1e12)),
     image_size=32,
 )
 SORTED = ("bag_ids", "category_ids")  # of which the order in a row means nothing

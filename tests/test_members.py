@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from service.contracts import MODALITIES, FieldSpec, Product
 from service.features.encoder import EncodedProduct, Encoder, Encoding, collate
-from training.encode import gram_parts, learn_encoding
+from training.encode import factors_of, gram_parts, learn_encoding
 from training.joint import JointNetwork, JointOptions, as_batch
 from training.members.linear import linear_logits
 from training.members.linear_design import design
@@ -69,6 +69,37 @@ def test_the_merchant_is_not_read(encoding: Encoding) -> None:
 
     assert encoder.encode(one, None).category_ids == encoder.encode(other, None).category_ids
     assert len(encoder.encode(one, None).category_ids) == 1
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-9, 1e-12, 1e-30])
+def test_numbers_in_a_tiny_unit_are_told_apart_as_well_as_in_one_that_suits_them(unit: float) -> None:
+    farads = np.random.default_rng(0).lognormal(3.0, 2.0, 500)
+    fields = FieldSpec.model_validate({"id": "id", "numerical": ["capacity"]})
+
+    def encoded(values: NDArray[np.float64]) -> NDArray[np.float32]:
+        made = [Product(str(row), (), (), (value,), None) for row, value in enumerate(values.tolist())]
+        encoder = Encoder(learn_encoding(made, fields))
+        return np.array([encoder.encode(product, None).numbers[0] for product in made])
+
+    tiny, suited = encoded(farads * unit), encoded(farads)
+
+    assert np.corrcoef(tiny, suited)[0, 1] > 0.98
+    assert tiny.std() == pytest.approx(1.0, abs=0.01)
+
+
+@given(st.lists(st.floats(1e-3, 1e18) | st.floats(-1e18, -1e-3) | st.just(0.0), max_size=9))
+def test_numbers_in_a_usual_unit_get_no_factor(values: list[float]) -> None:
+    assert factors_of(np.array(values).reshape(-1, 1)) == ()
+
+
+@pytest.mark.parametrize("column", [[1e-9] * 4, [5e-324, 0.0, math.nan, 5e-324], [1e-300, 1e-300, 1e-300, 1e300]])
+def test_columns_without_a_spread_or_with_the_widest_become_finite_numbers(column: list[float]) -> None:
+    made = [Product("1", (), (), (value,), None) for value in column]
+    encoder = Encoder(learn_encoding(made, FieldSpec.model_validate({"id": "id", "numerical": ["capacity"]})))
+
+    encoded = np.array([encoder.encode(product, None).numbers for product in made])
+
+    assert np.isfinite(encoded).all()
 
 
 def test_every_known_gram_of_a_known_word_is_a_part_of_it(encoding: Encoding) -> None:

@@ -39,6 +39,20 @@ def test_a_missing_number_is_zero_and_flagged() -> None:
     assert encoded.tolist() == [0.0, -1.0, 1.0, 0.0]
 
 
+def test_a_number_times_its_factor_is_encoded_and_what_passes_all_numbers_is_clipped() -> None:
+    plain, tiny = (NumericalEncoding(means=(2.0,), deviations=(3.0,), factors=one) for one in ((), (1e12,)))
+
+    assert numbers(tiny, [4e-12]).tolist() == numbers(plain, [4e-12 * 1e12]).tolist()
+    assert [numbers(tiny, [sign * 1e300])[0] for sign in (1, -1)] == [CLIP, -CLIP]
+
+
+def test_an_encoding_without_factors_is_written_as_ever_and_one_with_them_is_read_back() -> None:
+    plain, tiny = (NumericalEncoding(means=(2.0,), deviations=(3.0,), factors=one) for one in ((), (1e12,)))
+
+    assert plain.model_dump_json() == '{"means":[2.0],"deviations":[3.0]}'
+    assert [NumericalEncoding.model_validate_json(one.model_dump_json()) for one in (plain, tiny)] == [plain, tiny]
+
+
 def test_another_number_of_values_is_an_error() -> None:
     with pytest.raises(ValueError, match="zip"):
         numbers(NumericalEncoding(means=(2.0,), deviations=(3.0,)), [1.0, 2.0])

@@ -6,6 +6,7 @@ How a single product becomes numbers is left to `service.features`, so that serv
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from service.errors import UnreadableImage
 from service.features.categorical import NOT_READ, CategoricalEncoding
 from service.features.encoder import EncodedProduct, Encoder, Encoding
 from service.features.image import decode_image
-from service.features.numerical import NumericalEncoding, signed_log
+from service.features.numerical import NumericalEncoding, magnified, signed_log
 from service.features.text import FIELD_BREAK, TextEncoding, grams, words
 from training.catalogues.merchants import MERCHANT_COLUMNS
 
@@ -33,6 +34,9 @@ MIN_GRAM_WORDS = 3
 MIN_VALUE_PRODUCTS = 2
 N_TOKENS = 40
 IMAGE_SIZE = 48  # pixels a side
+SMALL = 1e-3  # below it the signed logarithm is a straight line, which the columns of a common scale lose sight of
+LOWEST_SHARE = 0.1  # of a small column's numbers that may stay below 1
+MAX_DECIMALS = 300  # of a factor
 REPORT_EVERY = 512  # products between two calls of `progress`
 
 
@@ -79,6 +83,17 @@ def encode_but_images(
         present = (*blind.present[:column], have, *blind.present[column + 1 :])
         encoded.append(replace(blind, present=present))
     return encoded
+
+
+def factors_of(numbers: NDArray[np.float64]) -> tuple[float, ...]:
+    """Powers of ten that bring columns of tiny numbers, as farads are, to where their ratios count; none if all are 1.
+
+    Parameters
+    ----------
+    numbers : (n_products, n_columns), NaN where missing
+    """
+    factors = tuple(_factor(np.abs(column[~np.isnan(column) & (column != 0.0)])) for column in numbers.T)
+    return factors if any(factor != 1.0 for factor in factors) else ()
 
 
 def gram_parts(encoding: TextEncoding) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -148,14 +163,25 @@ def _learn_categories(categories: Sequence[Sequence[Sequence[str]]], read: Seque
 
 def _learn_scales(numbers: Sequence[Sequence[float]]) -> NumericalEncoding:
     n_columns = len(numbers[0]) if numbers else 0
-    scaled = signed_log(np.asarray(numbers, dtype=np.float64).reshape(len(numbers), n_columns))
+    raw = np.asarray(numbers, dtype=np.float64).reshape(len(numbers), n_columns)
+    factors = factors_of(raw)
+    scaled = signed_log(magnified(raw, factors))
     means, deviations = [], []
     for column in scaled.T:
         known = column[~np.isnan(column)]
         means.append(float(known.mean()) if len(known) else 0.0)
         deviation = float(known.std()) if len(known) else 0.0
         deviations.append(deviation if deviation > 1e-6 else 1.0)  # a constant column becomes 0
-    return NumericalEncoding(means=tuple(means), deviations=tuple(deviations))
+    return NumericalEncoding(means=tuple(means), deviations=tuple(deviations), factors=factors)
+
+
+def _factor(sizes: NDArray[np.float64]) -> float:
+    """1 unless the sizes, all positive, are typically small and can all be multiplied."""
+    if not len(sizes) or np.median(sizes) >= SMALL:
+        return 1.0
+    n_decimals = math.ceil(-math.log10(np.quantile(sizes, LOWEST_SHARE)))
+    factor = 10.0 ** min(n_decimals, MAX_DECIMALS)
+    return factor if sizes.max() < np.finfo(np.float64).max / factor else 1.0
 
 
 def _frequent(counts: Counter[str], at_least: int, at_most: int) -> list[str]:

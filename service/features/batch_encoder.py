@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from service.contracts import MODALITIES, CategoricalField, FieldSpec
 from service.features.categorical import NOT_READ
 from service.features.encoder import Encoding, images_of
-from service.features.numerical import CLIP, NumericalEncoding, signed_log
+from service.features.numerical import CLIP, NumericalEncoding, magnified, signed_log
 from service.features.ragged import Ids, Ragged
 from service.features.text_batch import TextBatchEncoder
 
@@ -154,5 +154,5 @@ def _scaled(encoding: NumericalEncoding, raw: NDArray[np.float64]) -> NDArray[np
     """Scaled values, 0 where missing, followed by one flag a field that is 1 where it is missing."""
     is_missing = np.isnan(raw)
     means, deviations = np.asarray(encoding.means), np.asarray(encoding.deviations)
-    scaled = ((signed_log(raw) - means) / deviations).clip(-CLIP, CLIP)
+    scaled = ((signed_log(magnified(raw, encoding.factors)) - means) / deviations).clip(-CLIP, CLIP)
     return np.concatenate([np.where(is_missing, 0.0, scaled), is_missing], axis=1, dtype=np.float32, casting="unsafe")

@@ -21,9 +21,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from service.bundles.bundle import Bundle
 from service.contracts import FieldSpec, Product
 from service.errors import CatalogueError
-from service.features.numerical import CLIP, signed_log
+from service.features.numerical import CLIP, magnified, signed_log
 from training.catalogues.catalogue import Catalogue, Labels
 from training.catalogues.merchants import MERCHANT_COLUMNS
+from training.encode import factors_of
 from training.predict import predict
 from training.progress import Progress
 
@@ -158,7 +159,8 @@ def _categories(products: Sequence[Product], fields: FieldSpec, *, n_known: int)
 
 
 def _numbers(products: Sequence[Product], *, n_known: int) -> csr_array:
-    numbers = signed_log(np.asarray([product.numbers for product in products], dtype=np.float64))
+    raw = np.asarray([product.numbers for product in products], dtype=np.float64)
+    numbers = signed_log(magnified(raw, factors_of(raw[:n_known])))
     missing = np.isnan(numbers)
     known = np.where(missing[:n_known], 0.0, numbers[:n_known])
     n_present = np.maximum(1, (~missing[:n_known]).sum(axis=0))
