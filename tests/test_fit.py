@@ -14,8 +14,8 @@ from service.bundles.bundle import Bundle, read_bundle
 from service.ensemble import Ensemble
 from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import EncodedProduct, Encoder, collate
-from tests.catalogues import SHAPES, WORDS, everything
-from tests.trainings import QUICKEST, silent
+from tests.catalogues import SHAPES, WORDS, everything, write
+from tests.trainings import QUICKEST, silent, titles
 from training.catalogues.catalogue import open_catalogue
 from training.encode import encode_products
 from training.fit import train
@@ -203,6 +203,18 @@ def test_a_catalogue_of_any_shape_can_be_trained_on(tmp_path: Path, shape: str) 
             np.testing.assert_allclose(probabilities[:, index], bundle.manifest.priors[index], atol=1e-6)
             assert not (probabilities[:, index] >= bundle.manifest.thresholds[index]).any()
     assert any(bundle.manifest.trainable)
+
+
+def test_labels_of_one_kind_are_refused_with_what_helps(tmp_path: Path) -> None:
+    shop = write(tmp_path / "shop", 'text = ["title"]', titles, classes=lambda _word: {"mug": True, "lamp": None})
+
+    with pytest.raises(CatalogueError) as refused:
+        train(open_catalogue(shop), directory=tmp_path / "bundle", options=QUICKEST, progress=silent)
+
+    assert str(refused.value) == (
+        "shop: no class has five known positives and five known negatives; write 1 for yes and 0 for no in the "
+        "merchant_labels table, as what is left empty is unknown"
+    )
 
 
 def test_calibration_brings_predictions_nearer_to_what_was_observed(bundle: Bundle) -> None:

@@ -148,15 +148,18 @@ def lessons_of(catalogue: Catalogue, people: HumanLabels | None, options: Traini
 
 def _targets(catalogue: Catalogue, part: Part, options: TrainingOptions) -> Labels:
     labels = part.merchant_labels if options.labels == "merchant" else part.truth
+    table = "merchant_labels" if options.labels == "merchant" else "truth"
     if labels is None:
-        table = "merchant_labels" if options.labels == "merchant" else "truth"
         raise CatalogueError(f"{catalogue.name}: the train part has no {table} table; name one in [train]")
     if len(part.products) < MIN_PRODUCTS:
         raise CatalogueError(
             f"{catalogue.name}: the train part has {len(part.products)} products; at least {MIN_PRODUCTS} are needed"
         )
     if not trainable_classes(labels).any():
-        raise CatalogueError(f"{catalogue.name}: no class has five known positives and five known negatives")
+        raise CatalogueError(
+            f"{catalogue.name}: no class has five known positives and five known negatives; write 1 for yes and 0 for "
+            f"no in the {table} table, as what is left empty is unknown"
+        )
     return labels
 
 
