@@ -14,7 +14,7 @@ from service.bundles.bundle import Bundle, read_bundle
 from service.ensemble import Ensemble
 from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import EncodedProduct, Encoder, collate
-from tests.catalogues import SHAPES, WORDS, everything, write
+from tests.catalogues import SHAPES, WORDS, everything, text_only, write
 from tests.trainings import QUICKEST, silent, titles
 from training.catalogues.catalogue import open_catalogue
 from training.encode import encode_products
@@ -203,6 +203,16 @@ def test_a_catalogue_of_any_shape_can_be_trained_on(tmp_path: Path, shape: str) 
             np.testing.assert_allclose(probabilities[:, index], bundle.manifest.priors[index], atol=1e-6)
             assert not (probabilities[:, index] >= bundle.manifest.thresholds[index]).any()
     assert any(bundle.manifest.trainable)
+
+
+def test_a_training_in_which_no_tree_grows_says_nothing_of_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    catalogue = open_catalogue(text_only(tmp_path / "shop"))
+
+    train(catalogue, directory=tmp_path / "bundle", options=QUICKEST, progress=silent)
+
+    assert capfd.readouterr() == ("", "")
 
 
 def test_labels_of_one_kind_are_refused_with_what_helps(tmp_path: Path) -> None:

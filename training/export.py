@@ -18,10 +18,11 @@ from service.features.encoder import EncodedProduct
 from training.calibrate import Calibration
 from training.joint import Batch, JointNetwork, as_batch
 from training.members.image_rows import widened
+from training.members.trees import TreeMember
 from training.platt import EDGE, MAX_LOG_ODDS
 
 OPSET = 17
-TREES_OPSET = 3  # ai.onnx.ml
+TREES_OPSETS = {"ai.onnx.ml": 3}
 DYNAMIC_AXES = {
     "token_ids": {0: "n", 1: "n_tokens"},
     "bag_ids": {0: "n", 1: "n_bag"},
@@ -131,9 +132,13 @@ def export_graph(module: EnsembleModule, products: Sequence[EncodedProduct]) -> 
             dynamo=False,
             autograd_inlining=False,  # the trees stay one operator
             opset_version=OPSET,
-            custom_opsets={"ai.onnx.ml": TREES_OPSET},
+            custom_opsets=TREES_OPSETS if _has_trees(module) else {},  # torch warns of those that no operator needs
             input_names=list(INPUTS),
             output_names=list(OUTPUTS),
             dynamic_axes=DYNAMIC_AXES,
         )
     return buffer.getvalue()
+
+
+def _has_trees(module: nn.Module) -> bool:
+    return any(isinstance(part, TreeMember) and part.forest.roots for part in module.modules())
