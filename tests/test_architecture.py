@@ -35,7 +35,7 @@ DOORS = {
         "training.scoring.scored_table",
         "training.demo.catalogue",
     ),
-    "rich": ("training.cli", "training.console"),
+    "rich": ("training.console",),
     "sqlalchemy": ("service.label_queue",),
     "typer": ("training.cli", "training.commands"),
 }

@@ -11,12 +11,11 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from service.errors import WinnowError
 from training.commands import bundles, labelling, loop, retraining, studies
 from training.commands.workplace import model_store
-from training.console import messages
+from training.console import messages, show_error
 
 # Threads that wait for one another sleep: spinning, a training beside other work took three to six times as long.
 WAIT_POLICY = ("OMP_WAIT_POLICY", "PASSIVE")  # read when torch and LightGBM are loaded, which commands do later
@@ -85,7 +84,7 @@ def main() -> None:
     try:
         app()
     except WinnowError as error:
-        messages.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        show_error(error)
         sys.exit(1)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from service.bundles.bundle import Manifest
 from service.quality.live_quality import Estimate as LiveEstimate
@@ -24,17 +25,23 @@ if TYPE_CHECKING:  # they load torch or scikit-learn, which a command that needs
     from training.progress import Progress as ProgressCallback
     from training.replay.savings import Estimate, Study
 
-messages = Console(stderr=True)  # standard output carries results alone
-results = Console()
+# Standard output carries results alone. Without markup and emoji, for a class may be named "[/sale]" or ":shoe:".
+messages = Console(stderr=True, markup=False, emoji=False)
+results = Console(markup=False, emoji=False)
 N_SHOWN = 20  # rows of a long table
 N_NAMED = 5  # classes in a sentence
+
+
+def show_error(error: Exception) -> None:
+    """Say what is wrong in one sentence, on standard error."""
+    messages.print(Text.assemble(("error:", "red"), f" {error}"))
 
 
 @contextmanager
 def progress_bars() -> Iterator[ProgressCallback]:
     """Yield a callback that draws one bar a stage on standard error; silent where that is no terminal."""
     columns = (
-        TextColumn("{task.description:<24}"),
+        TextColumn("{task.description:<24}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

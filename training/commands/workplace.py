@@ -56,7 +56,7 @@ def image_encoder(catalogue: Catalogue) -> ImageEncoder | None:
         return None
     found = find_encoder(CACHE.expanduser())
     if found is None:
-        messages.print("Images are seen by a small network trained here; winnow\\[images] brings a pretrained one.")
+        messages.print("Images are seen by a small network trained here; winnow[images] brings a pretrained one.")
     return found
 
 
