@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,20 @@ def test_the_report_stands_alone_and_shows_every_member_and_class(tiny_bundle: P
     for name in (*CLASSES, *(member.name for member in bundle.manifest.members)):
         assert name in html
     assert f"{evaluation.ensemble.macro_ap:.3f}" in html
+
+
+def test_a_report_of_classes_that_are_named_like_html_has_no_script(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(tiny_bundle)
+    evaluation, said, truth = evaluate_bundle(
+        bundle, open_catalogue(write_catalogue(tmp_path)), part="test", progress=silent
+    )
+    hostile = tuple(f"<script>{name}</script>" for name in evaluation.classes)
+
+    path = write_report(
+        tmp_path / "report.html", bundle.manifest, replace(evaluation, classes=hostile, catalogue="<b>"), said, truth
+    )
+
+    html = path.read_text()
+    assert "<script" not in html
+    assert "<b>" not in re.sub(r'<div class="figure"><b>', "", html)
+    assert "&lt;script&gt;" in html

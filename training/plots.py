@@ -1,8 +1,13 @@
-"""The plots of the reports, drawn once as inline SVG; the only file that knows matplotlib."""
+"""The plots of the reports, drawn once as inline SVG; the only file that knows matplotlib.
+
+Names stay text, which the browser draws: no font here knows every script that a shop may name its classes in.
+"""
 
 from __future__ import annotations
 
 import io
+import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
@@ -26,14 +32,18 @@ STYLE: dict[Any, object] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "svg.hashsalt": "winnow",  # the same figures give the same file
+    "svg.fonttype": "none",  # text stays text
 }
+WIDTH = 7.2  # inches
+WIDE_SHORTFALL = 0.06  # inches that a full-width character is wider than the stand-in by which it is measured here
 
 
 def per_class_ap(classes: Sequence[str], average_precision: NDArray[np.float64]) -> str:
     """Horizontal bars of average precision, best class on top."""
     order = np.argsort(np.nan_to_num(average_precision, nan=-1.0))
     figure, axes = _figure(height=1.0 + 0.2 * len(classes))
-    axes.barh([classes[index] for index in order], np.nan_to_num(average_precision[order]), color=ACCENT)
+    axes.barh(range(len(order)), np.nan_to_num(average_precision[order]), color=ACCENT)
+    _name_rows(figure, axes, [classes[index] for index in order])
     axes.set_xlim(0, 1)
     axes.set_xlabel("average precision")
     axes.margins(y=0.01)
@@ -137,7 +147,7 @@ def intervals(names: Sequence[str], values: Sequence[tuple[float, float, float]]
     spread = np.nan_to_num(np.stack([value - lower, upper - value]), nan=0.0, posinf=0.0)
     axes.errorbar(value, range(len(order)), xerr=np.maximum(spread, 0.0), fmt="o", color=ACCENT, markersize=3)
     axes.axvline(0.0, color=SOFT, linewidth=1)
-    axes.set_yticks(range(len(order)), [names[row] for row in order])
+    _name_rows(figure, axes, [names[row] for row in order])
     axes.set_xlabel(x_label)
     axes.margins(y=0.01)
     return _svg(figure)
@@ -176,15 +186,26 @@ def beside_truth(
 
 def _figure(height: float) -> tuple[Figure, Axes]:
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
     axes.tick_params(length=2)
     return figure, axes
 
 
+def _name_rows(figure: Figure, axes: Axes, names: Sequence[str]) -> None:
+    """Write a name at each row, with room on the left for characters that are wider than they measure."""
+    axes.set_yticks(range(len(names)), names)
+    n_wide = max(sum(unicodedata.east_asian_width(character) in "WF" for character in name) for name in names)
+    left = min(n_wide * WIDE_SHORTFALL / WIDTH, 0.5)
+    figure.set_layout_engine("constrained", rect=(left, 0, 1 - left, 1))
+
+
 def _svg(figure: Figure) -> str:
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a class may be named "$10_$20"
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)  # the browser has others
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]
