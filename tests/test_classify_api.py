@@ -168,7 +168,7 @@ def test_a_newly_loaded_bundle_answers_from_then_on(backend: Backend, tmp_path: 
 def test_requests_products_and_images_are_counted(client: TestClient, backend: Backend) -> None:
     post(client, EXAMPLE, EXAMPLE)
     post(client, {**EXAMPLE, "image": "aGVsbG8="})
-    post(client, {"product_id": 3})
+    post(client, {"title": "without an id"})
     client.get("/no/such/path")
 
     assert backend.number("winnow_requests_total", route="/classify", outcome="ok") == 2

@@ -19,26 +19,29 @@ SECRET = "do-not-repeat-me"
     [
         ("colour", SECRET),
         ("price", SECRET),
-        ("price", True),
+        ("price", "1.299,90"),
+        ("price", "1_000"),
+        ("price", "inf"),
+        ("price", "1e999"),
         ("price", [1]),
-        ("title", 3),
         ("title", [SECRET]),
         ("title", SECRET * 2000),
         ("title", SECRET + "\0"),
-        ("brand", 7),
         ("brand", {"name": SECRET}),
-        ("merchant_category", [SECRET, 3]),
+        ("brand", 10**1000),
+        ("merchant_category", [SECRET, {}]),
         ("merchant_category", [SECRET, "\0"]),
         ("merchant_category", ["x"] * 101),
         ("image", 3),
         ("image", SECRET),
-        ("image", ""),
         ("image", "aGVsbG8"),
         ("image", "data:image/png;base64,aGVsbG8="),
         ("image", "aGVs\nbG8="),
         ("image", "schön"),
-        ("product_id", 3),
+        ("product_id", 7.5),
+        ("product_id", True),
         ("product_id", None),
+        ("product_id", 10**200),
         ("product_id", ""),
         ("product_id", "x" * 201),
         ("product_id", "a\0b"),
@@ -64,7 +67,9 @@ def test_a_missing_id_is_named(client: TestClient) -> None:
     response = post(client, {"title": "boots"})
 
     assert response.status_code == 422
-    assert response.json()["errors"][0]["detail"] == "is missing; it must be a string of 1 to 200 characters"
+    assert response.json()["errors"][0]["detail"] == (
+        "is missing; it must be a string of 1 to 200 characters, or a whole number"
+    )
 
 
 def test_every_fault_is_listed_up_to_twenty(client: TestClient) -> None:

@@ -206,6 +206,20 @@ def test_the_documented_fields_are_those_that_are_read() -> None:
     assert product["required"] == [FIELDS.id]
 
 
+@pytest.mark.parametrize(
+    ("text", "status"), [("1299.90", 200), ("", 200), ("1.299,90", 422), ("1_000", 422), ("inf", 422)]
+)
+def test_the_documented_pattern_of_a_number_fits_the_texts_that_are_read(
+    client: TestClient, text: str, status: int
+) -> None:
+    product = client.get("/openapi.json").json()["components"]["schemas"]["Product"]
+
+    response = client.post("/classify", json={"products": [{"product_id": 7, "price": text}]})
+
+    assert response.status_code == status
+    assert bool(re.search(product["properties"]["price"]["pattern"], text)) == (status == 200)
+
+
 def _values(node: object, key: str) -> Iterator[str]:
     if isinstance(node, dict):
         for name, value in node.items():

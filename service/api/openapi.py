@@ -24,8 +24,10 @@ from service.contracts import FieldSpec
 from service.image_fetch import MAX_URL_LENGTH
 
 Schema = dict[str, Any]
-BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
+BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)?$"
+PLAIN_NUMBER = r"^(?:[+-]?[0-9]{1,200}(?:\.[0-9]{1,200})?)?$"
 NO_NUL = r"^[^\x00]*$"
+WRITTEN = ["string", "number", "boolean", "null"]  # a feed may write a number as text, and a text as a number
 
 PROBLEMS = {
     400: "The body is no JSON in UTF-8, or the query has an unknown parameter",
@@ -83,20 +85,20 @@ def example_product(manifest: Manifest) -> dict[str, Any]:
 def product_schema(fields: FieldSpec, url_column: str | None = None) -> Schema:
     """JSON Schema of one product."""
     words = expectations(fields, url_column)
-    text = {"type": ["string", "null"], "maxLength": MAX_TEXT_CHARACTERS, "pattern": NO_NUL}
-    value = {"type": "string", "maxLength": MAX_CATEGORY_CHARACTERS, "pattern": NO_NUL}
+    text = {"type": WRITTEN, "maxLength": MAX_TEXT_CHARACTERS, "pattern": NO_NUL}
+    value = {"type": WRITTEN, "maxLength": MAX_CATEGORY_CHARACTERS, "pattern": NO_NUL}
     values = {"type": "array", "items": value, "maxItems": MAX_CATEGORY_VALUES}
+    number = {"type": WRITTEN, "pattern": PLAIN_NUMBER}
     properties: dict[str, Schema] = {
-        fields.id: {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARACTERS, "pattern": NO_NUL},
+        fields.id: {"type": ["string", "integer"], "minLength": 1, "maxLength": MAX_ID_CHARACTERS, "pattern": NO_NUL},
         **dict.fromkeys(fields.text, text),
-        **{field.column: {"anyOf": [value, values, {"type": "null"}]} for field in fields.categorical},
-        **{column: {"type": ["number", "null"]} for column in fields.numerical},
+        **{field.column: {"anyOf": [value, values]} for field in fields.categorical},
+        **dict.fromkeys(fields.numerical, number),
     }
     if fields.image:
         properties[fields.image] = {
             "type": ["string", "null"],
             "contentEncoding": "base64",
-            "minLength": 4,
             "pattern": BASE64,
             "maxLength": MAX_IMAGE_CHARACTERS,
         }

@@ -1,21 +1,24 @@
 """Reads the body of a classify request, strictly, into records that have exactly the served bundle's columns.
 
+A feed may write an id or a text as a number, and a number as text, as it may in a catalogue; a record has one form.
 Pydantic checks the bytes in one pass; what it finds is said in our words, by product and field and never with a value.
 """
 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Required
+from typing import Annotated, Any, Literal, Required
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from service.contracts import FieldSpec
 from service.errors import InvalidProduct, RequestRefused
+from service.feed import id_text, plain_number
 from service.image_fetch import MAX_URL_LENGTH
 
 MAX_ID_CHARACTERS = 200
@@ -131,17 +134,17 @@ class ProductReader:
 
 def expectations(fields: FieldSpec, url_column: str | None = None) -> dict[str, str]:
     """What each field must be, in words, for error messages and the documentation."""
-    words = {fields.id: f"must be a string of 1 to {MAX_ID_CHARACTERS} characters"}
+    words = {fields.id: f"must be a string of 1 to {MAX_ID_CHARACTERS} characters, or a whole number"}
     for column in fields.text:
-        words[column] = f"must be a string of at most {MAX_TEXT_CHARACTERS} characters, or null"
+        words[column] = f"must be a string of at most {MAX_TEXT_CHARACTERS} characters, a number, a boolean, or null"
     for field in fields.categorical:
         split = f', with "{field.separator}" between values' if field.separator else ""
         words[field.column] = (
             f"must be a string of at most {MAX_CATEGORY_CHARACTERS} characters{split}, "
-            f"a list of at most {MAX_CATEGORY_VALUES} strings, or null"
+            f"a number, a boolean, a list of at most {MAX_CATEGORY_VALUES} such values, or null"
         )
     for column in fields.numerical:
-        words[column] = "must be a finite number, or null"
+        words[column] = 'must be a finite number, a string such as "1299.90", a boolean, or null'
     if fields.image:
         words[fields.image] = (
             f"must be a string of at most {MAX_IMAGE_CHARACTERS} characters: "
@@ -170,20 +173,57 @@ def decode_base64(text: str) -> bytes:
 
 
 def _body_type(fields: FieldSpec, max_products: int, url_column: str | None) -> Any:
-    text: Any = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
-    category: Any = Annotated[str, Field(max_length=MAX_CATEGORY_CHARACTERS)]
-    categories: Any = Annotated[list[category], Field(max_length=MAX_CATEGORY_VALUES)]
-    columns: dict[str, Any] = {fields.id: Required[Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]]}
-    columns |= dict.fromkeys(fields.text, text | None)
-    columns |= {field.column: category | categories | None for field in fields.categorical}
-    columns |= dict.fromkeys(fields.numerical, float | None)
+    category: Any = _text(MAX_CATEGORY_CHARACTERS)
+    some = Field(max_length=MAX_CATEGORY_VALUES, fail_fast=True)  # one fault a list is said, whatever is in it
+    several: Any = Annotated[list[category], some]
+    with_gaps: Any = Annotated[list[category | None], some, AfterValidator(_filled)]
+    columns: dict[str, Any] = {fields.id: Required[_text(MAX_ID_CHARACTERS, at_least=1, written=id_text)]}
+    columns |= dict.fromkeys(fields.text, _text(MAX_TEXT_CHARACTERS) | None)
+    columns |= {field.column: category | several | with_gaps | None for field in fields.categorical}
+    number = _first_of(float, Annotated[str | bool, AfterValidator(_number)])
+    columns |= dict.fromkeys(fields.numerical, number | None)
     if fields.image:
-        columns[fields.image] = Annotated[str, Field(max_length=MAX_IMAGE_CHARACTERS)] | None
+        image: Any = Annotated[str, Field(min_length=1, max_length=MAX_IMAGE_CHARACTERS)]
+        columns[fields.image] = _first_of(image, Annotated[Literal[""], AfterValidator(_none)]) | None
     if url_column:
         columns[url_column] = Annotated[str, Field(max_length=MAX_URL_LENGTH)] | None
     product: Any = _typed("Product", columns)
-    several = Annotated[list[product], Field(min_length=1, max_length=max_products)]
-    return _typed("Body", {"products": Required[several]})
+    products: Any = Annotated[list[product], Field(min_length=1, max_length=max_products)]
+    return _typed("Body", {"products": Required[products]})
+
+
+def _text(at_most: int, *, at_least: int = 0, written: Callable[[Any], str] = str) -> Any:
+    """Text, or what is `written` out as text; Python is called for the latter alone, so that text costs nothing."""
+    length: Any = Field(min_length=at_least, max_length=at_most)
+    return _first_of(Annotated[str, length], Annotated[int | float | bool, AfterValidator(written), length])
+
+
+def _first_of(usual: Any, other: Any) -> Any:
+    return Annotated[usual | other, Field(union_mode="left_to_right")]
+
+
+def _number(written: str | bool) -> float | None:
+    """A number that is written as text, or as true or false; an empty text is none.
+
+    Raises
+    ------
+    ValueError
+        If it is no plain finite number.
+    """
+    if written == "":
+        return None
+    number = float(written) if isinstance(written, bool) else plain_number(written)
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
+
+
+def _filled(values: Sequence[str | None]) -> list[str]:
+    return [value for value in values if value is not None]
+
+
+def _none(_empty: str) -> None:
+    return None
 
 
 def _typed(name: str, columns: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import CatalogueError
+from service.feed import id_text, plain_number
 
 UNKNOWN = -1  # the label that nobody gave
 
@@ -55,18 +56,20 @@ class MissingImage:
 
 def id_cell(cell: object, place: Place) -> str:
     """An id as text, so that 7, 7.0 and "7" are one; never empty."""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    if isinstance(cell, bool) or not isinstance(cell, (str, int)):
+    try:
+        text = id_text(cell) if isinstance(cell, (int, float)) else cell
+    except ValueError:
+        text = None
+    if not isinstance(text, str):
         raise place.error(f"the id is {_kind(cell)}; give every row an id")
-    text = _repaired(str(cell)).strip()
+    text = _repaired(text).strip()
     if not text:
         raise place.error("the id is empty; give every row an id")
     return text
 
 
 def text_cell(cell: object, place: Place) -> str | None:
-    """Text, or None where missing; a number is written out."""
+    """Text, or None where missing; a number, true or false is written out."""
     if cell is None or _is_nan(cell):  # NaN is how some writers say null
         return None
     if isinstance(cell, (bytes, list, dict)):
@@ -82,16 +85,14 @@ def category_cell(cell: object, place: Place) -> str | list[str] | None:
 
 
 def number_cell(cell: object, place: Place) -> float | None:
-    """A finite number; None where missing, NaN or infinite."""
+    """A finite number, true being 1 and false 0; None where missing, NaN or infinite."""
     if cell is None or cell == "":
         return None
     try:
-        if not isinstance(cell, (str, int, float, Decimal)) or "_" in str(cell):
-            raise ValueError
-        number = float(cell)
+        number = _number(cell)
     except OverflowError:
         return None
-    except ValueError:
+    except (TypeError, ValueError):
         raise place.error(f"holds {_kind(cell)}; a numerical column holds plain numbers such as 1299.90") from None
     if not math.isfinite(number):
         return None
@@ -159,6 +160,14 @@ def _repaired(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def _number(cell: object) -> float:
+    if isinstance(cell, (int, float, Decimal)):
+        return float(cell)
+    if not isinstance(cell, str):
+        raise TypeError("no number")
+    return plain_number(cell)
 
 
 def _is_nan(cell: object) -> bool:
