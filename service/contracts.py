@@ -52,13 +52,18 @@ def _named(entry: object) -> object:
 
 
 class FieldSpec(Frozen):
-    """Which column of a catalogue is what: the `[fields]` table of a catalogue.toml."""
+    """Which column of a catalogue is what: the `[fields]` table of a catalogue.toml.
+
+    Whose a product is stands in the categorical column `merchant`, or in one that is called so by default, which is
+    left to `training.catalogues.merchants`.
+    """
 
     id: ColumnName
     text: tuple[ColumnName, ...] = ()
     categorical: tuple[Annotated[CategoricalField, BeforeValidator(_named)], ...] = ()
     numerical: tuple[ColumnName, ...] = ()
     image: ColumnName | None = None
+    merchant: ColumnName | None = None
 
     @model_validator(mode="after")
     def _check_columns(self) -> FieldSpec:
@@ -68,6 +73,8 @@ class FieldSpec(Frozen):
             raise ValueError(f"each column can have one meaning; listed more than once: {', '.join(repeated)}")
         if len(columns) < 2:
             raise ValueError("name at least one text, categorical, numerical or image column beside the id")
+        if self.merchant is not None and self.merchant not in [field.column for field in self.categorical]:
+            raise ValueError(f"merchant = {self.merchant!r} is none of the categorical columns; list it among them")
         return self
 
     @property

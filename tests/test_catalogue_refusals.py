@@ -106,7 +106,12 @@ def test_label_tables_must_have_the_same_classes(tmp_path: Path) -> None:
         (
             'image = "photo"',
             'foto = "photo"',
-            "unknown key 'foto' in [fields]; allowed are id, text, categorical, numerical, image",
+            "unknown key 'foto' in [fields]; allowed are id, text, categorical, numerical, image, merchant",
+        ),
+        (
+            'image = "photo"',
+            'merchant = "title"',
+            "fields: merchant = 'title' is none of the categorical columns; list it among them",
         ),
         ("[train]", "[training]", "unknown key 'training'; allowed are name, fields, train, test, stream, thresholds"),
         ('name = "shop"', "", "'name' is missing; add it"),

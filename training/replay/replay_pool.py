@@ -23,7 +23,7 @@ from service.contracts import FieldSpec, Product
 from service.errors import CatalogueError
 from service.features.numerical import CLIP, magnified, signed_log
 from training.catalogues.catalogue import Catalogue, Labels
-from training.catalogues.merchants import MERCHANT_COLUMNS
+from training.catalogues.merchants import tells_merchant
 from training.encode import factors_of
 from training.predict import predict
 from training.progress import Progress
@@ -146,7 +146,7 @@ def _grams(titles: list[str], *, n_known: int) -> csr_array:
 
 def _categories(products: Sequence[Product], fields: FieldSpec, *, n_known: int) -> csr_array:
     """Values and pairs of values, as a brand means something else in another category; not the merchant's column."""
-    read = [index for index, one in enumerate(fields.categorical) if one.column.casefold() not in MERCHANT_COLUMNS]
+    read = [index for index, tells in enumerate(tells_merchant(fields)) if not tells]
     single = [
         [f"{column}:{value.casefold()}" for column in read for value in product.categories[column]]
         for product in products
