@@ -70,6 +70,15 @@ def test_a_wrong_label_cell_is_named(tmp_path: Path, labels: dict[str, list[obje
     assert message(tmp_path) == f"labels.csv, {expected}"
 
 
+def test_a_label_column_without_a_name_is_told_by_its_place(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, labels={"": [0, 1], "sku": ["007", "8"], "home": [1, 0]})
+
+    assert message(tmp_path) == (
+        "labels.csv: column 1 has no name; give it that of its class, or remove it "
+        "(pandas writes its index so, without index=False)"
+    )
+
+
 def test_labels_of_other_products_are_refused(tmp_path: Path) -> None:
     make_catalogue(tmp_path, labels={"sku": ["x1", "x2"], "home": [1, 1]})
 

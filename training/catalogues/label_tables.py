@@ -125,4 +125,9 @@ def _classes(path: Path, id_column: str) -> tuple[str, ...]:
     columns = column_names(path)
     if id_column not in columns:
         raise CatalogueError(f"{path.name}: there is no id column {id_column!r}; label rows are joined on it")
+    if "" in columns:
+        raise CatalogueError(
+            f"{path.name}: column {columns.index('') + 1} has no name; give it that of its class, or remove it "
+            "(pandas writes its index so, without index=False)"
+        )
     return tuple(column for column in columns if column != id_column)
