@@ -123,6 +123,14 @@ def test_lists_are_categories_and_integer_ids_are_text(tmp_path: Path) -> None:
     assert part.merchant_labels.tolist() == [[1], [-1]]
 
 
+def test_a_csv_cell_may_be_longer_than_the_readers_own_limit(tmp_path: Path) -> None:
+    long = "mug " * 50_000
+
+    make_catalogue(tmp_path, products=PRODUCTS | {"title": [long, None]})
+
+    assert open_catalogue(tmp_path).read("train").products[0].texts == (long,)
+
+
 def test_numbers_that_are_not_finite_are_missing(tmp_path: Path) -> None:
     make_catalogue(tmp_path, products=PRODUCTS | {"price": ["inf", "NaN"]})
 

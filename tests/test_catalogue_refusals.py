@@ -170,6 +170,11 @@ def test_a_part_that_is_not_there_is_refused(tmp_path: Path) -> None:
             b"sku,title,brand,path,price,photo\n7,\xff,b,c,1,\n",
             "products.csv, after row 0: not CSV in UTF-8; save it so, quotes doubled",
         ),
+        (
+            "csv",
+            b'sku,title,brand,path,price,photo\n7,"' + b"a" * 10_000_001 + b'",b,c,1,\n',
+            "products.csv, after row 0: a cell of more than 10,000,000 characters; shorten it, or close its quote",
+        ),
         ("csv", b"sku,sku\n", "products.csv: the column 'sku' stands there more than once; rename one of them"),
         ("csv", b"", "products.csv: there is no column 'sku', which [fields] names; it has "),
     ],

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from service.errors import CatalogueError
 
 BATCH_ROWS = 1024
+MAX_CSV_CELL = 10_000_000  # characters; more of them are most likely a quote that nothing closes
 
 Cells = list[object]  # one column of a batch: str, number, bool, bytes, list or None
 Row = TypeVar("Row")
@@ -157,6 +158,7 @@ def _csv_batches(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Cells
 def _csv_rows(path: Path) -> Iterator[list[str]]:
     """The header, then each row of as many cells; lines without anything are passed over."""
     row_number, n_columns = 0, 0
+    csv.field_size_limit(MAX_CSV_CELL)  # of the whole process, in which nothing else reads CSV
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for row_number, row in enumerate(filter(None, csv.reader(file, strict=True))):
@@ -168,9 +170,13 @@ def _csv_rows(path: Path) -> Iterator[list[str]]:
                     )
                 yield row
     except (csv.Error, UnicodeDecodeError) as error:
-        raise CatalogueError(
-            f"{path.name}, after row {row_number}: not CSV in UTF-8; save it so, quotes doubled"
-        ) from error
+        raise CatalogueError(f"{path.name}, after row {row_number}: {_csv_fault(error)}") from error
+
+
+def _csv_fault(error: Exception) -> str:
+    if "field limit" in str(error):
+        return f"a cell of more than {MAX_CSV_CELL:,} characters; shorten it, or close its quote"
+    return "not CSV in UTF-8; save it so, quotes doubled"
 
 
 def _write_csv(path: Path, columns: Mapping[str, Sequence[object]]) -> None:
