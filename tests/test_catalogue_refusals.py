@@ -38,6 +38,27 @@ def test_a_wrong_product_cell_is_named(tmp_path: Path, columns: dict[str, list[o
     assert message(tmp_path) == f"products.csv, {expected}"
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "expected"),
+    [
+        ("title", {"de": "Becher"}, "holds an object; a text column holds text"),
+        ("brand", {"name": "Ravel"}, "holds an object; a categorical column holds text, or a list of texts"),
+        ("brand", [["Ravel"]], "holds a list; a categorical column holds text, or a list of texts"),
+        (
+            "photo",
+            {"bytes": None, "path": "mug.png"},
+            "holds an object; an image column holds the bytes of a JPEG, PNG or WebP file, or its path",
+        ),
+    ],
+)
+def test_a_cell_of_another_kind_is_told_what_its_column_holds(
+    tmp_path: Path, column: str, cell: object, expected: str
+) -> None:
+    make_catalogue(tmp_path, "jsonl", products=PRODUCTS | {column: [None, cell]})
+
+    assert message(tmp_path) == f"products.jsonl, row 2, column {column!r}: {expected}"
+
+
 def test_an_image_path_cannot_leave_by_a_link(tmp_path: Path) -> None:
     outside = tmp_path / "secret.png"
     outside.write_bytes(png())
@@ -56,6 +77,14 @@ def test_an_image_path_cannot_leave_by_a_link(tmp_path: Path) -> None:
     [
         (
             {"sku": ["007", "8"], "home": [1, 2]},
+            "row 2, column 'home': the label is another number; use 1 for yes, 0 for no, and nothing for unknown",
+        ),
+        (
+            {"sku": ["007", "8"], "home": [1, -1]},
+            "row 2, column 'home': the label is a negative number; use 1 for yes, 0 for no, and nothing for unknown",
+        ),
+        (
+            {"sku": ["007", "8"], "home": [1, "yes"]},
             "row 2, column 'home': the label is text; use 1 for yes, 0 for no, and nothing for unknown",
         ),
         (

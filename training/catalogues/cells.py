@@ -21,6 +21,10 @@ NOTHING = frozenset({type(None)})
 TEXTS = NOTHING | {str}
 NUMBERS = NOTHING | {int, float}
 
+TEXT_HOLDS = "a text column holds text"
+CATEGORICAL_HOLDS = "a categorical column holds text, or a list of texts"
+IMAGE_HOLDS = "an image column holds the bytes of a JPEG, PNG or WebP file, or its path"
+
 _LABELS: dict[object, int] = {
     None: UNKNOWN,
     "": UNKNOWN,
@@ -68,20 +72,25 @@ def id_cell(cell: object, place: Place) -> str:
     return text
 
 
-def text_cell(cell: object, place: Place) -> str | None:
-    """Text, or None where missing; a number, true or false is written out."""
+def text_cell(cell: object, place: Place, holds: str = TEXT_HOLDS) -> str | None:
+    """Text, or None where missing; a number, true or false is written out.
+
+    Parameters
+    ----------
+    holds : what the column should hold, for the message
+    """
     if cell is None or _is_nan(cell):  # NaN is how some writers say null
         return None
     if isinstance(cell, (bytes, list, dict)):
-        raise place.error(f"holds {_kind(cell)}; a text column holds text")
+        raise place.error(f"holds {_kind(cell)}; {holds}")
     return _repaired(str(cell))
 
 
 def category_cell(cell: object, place: Place) -> str | list[str] | None:
     """One text, a list of texts, or None where missing."""
     if isinstance(cell, list):
-        return [text for part in cell if (text := text_cell(part, place)) is not None]
-    return text_cell(cell, place)
+        return [text for part in cell if (text := text_cell(part, place, CATEGORICAL_HOLDS)) is not None]
+    return text_cell(cell, place, CATEGORICAL_HOLDS)
 
 
 def number_cell(cell: object, place: Place) -> float | None:
@@ -103,7 +112,7 @@ def image_cell(directory: Path, cell: object, place: Place) -> bytes | MissingIm
     """Bytes of an image, read from its file where the cell is a path relative to `directory`; None where missing."""
     if isinstance(cell, bytes):
         return cell or None
-    path = text_cell(cell, place)
+    path = text_cell(cell, place, IMAGE_HOLDS)
     if not path:
         return None
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor or ".." in PureWindowsPath(path).parts:
@@ -149,8 +158,17 @@ def _label(cell: object, place: Place) -> int:
         return UNKNOWN
     key = cell.strip().lower() if isinstance(cell, str) else cell
     if not isinstance(key, Hashable) or key not in _LABELS:
-        raise place.error(f"the label is {_kind(cell)}; use 1 for yes, 0 for no, and nothing for unknown")
+        raise place.error(f"the label is {_label_kind(cell)}; use 1 for yes, 0 for no, and nothing for unknown")
     return _LABELS[key]
+
+
+def _label_kind(cell: object) -> str:
+    """The same as `_kind`, but a text that is a number, as all are in CSV, is one."""
+    try:
+        number = _number(cell)
+    except (TypeError, ValueError, OverflowError):
+        return _kind(cell)
+    return "a negative number" if number < 0 else _kind(number)
 
 
 def _repaired(text: str) -> str:
