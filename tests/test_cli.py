@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalogues import constant_and_empty_columns
+from tests.catalogues import constant_and_empty_columns, text_only
 from tests.shell import Shell
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +46,33 @@ def test_training_names_the_classes_that_it_could_not_learn_and_what_helps(tmp_p
         "unknown (0 yes, 0 no). Five known yes and five known no are needed: add merchant labels, or answer questions "
         "at /label and run winnow retrain.\n"
     ) in result.stderr
+
+
+@pytest.fixture
+def without_truth(tmp_path: Path) -> Shell:
+    """A shell in which a small catalogue lies whose test part has products only."""
+    toml = text_only(tmp_path / "shop") / "catalogue.toml"
+    toml.write_text(toml.read_text().replace('truth = "test.labels.parquet"\n', ""))
+    return Shell(tmp_path)
+
+
+def test_a_test_part_without_truth_keeps_nothing_from_being_served(without_truth: Shell) -> None:
+    result = without_truth.winnow("train", "shop")
+
+    served = json.loads(without_truth.winnow("models", "show").stdout)["version"]
+    assert result.returncode == 0, result.stderr
+    said = " ".join(result.stderr.split())
+    assert 'Not evaluated: [test] of shop names no truth; add truth = "…" to its catalogue.toml' in said
+    assert f"Kept as {served}. Next: winnow serve" in said
+
+
+def test_a_loop_that_cannot_be_judged_says_so_before_it_trains(without_truth: Shell) -> None:
+    result = without_truth.winnow("loop", "shop", "--home", "home")
+
+    assert result.returncode == 1
+    assert "error: [test] of shop names no truth" in result.stderr
+    assert "training one first" not in result.stderr
+    assert not (without_truth.directory / "home").exists()
 
 
 def test_evaluation_prints_one_json_document_with_ensemble_and_members(trained: Shell) -> None:

@@ -21,11 +21,12 @@ from service.errors import CatalogueError
 from tests.catalogues import write
 from tests.trainings import OPTIONS, QUICK, silent, titles
 from training.catalogues.catalogue import open_catalogue
+from training.catalogues.tables import write_table
 from training.console import loop_line, loop_table
 from training.fit import train
 from training.loop.loop_report import LoopReport, Round, write_loop_report
 from training.loop.newcomers import rounds_with, without_class
-from training.loop.rounds import LoopOptions, loop
+from training.loop.rounds import LoopOptions, check_playable, loop
 from training.loop.simulate import PRODUCTS_A_REQUEST, Annotators, send
 from training.retraining.gate import Policy
 
@@ -99,6 +100,44 @@ def test_a_class_that_nobody_has_seen_appears_in_the_second_round_and_is_handled
     assert after.lift is not None
     assert after.lift > 0.9
     assert "lamp" in write_loop_report(tmp_path / "report.html", report).read_text()
+
+
+@pytest.mark.parametrize(
+    ("absent", "said"),
+    [
+        (
+            'merchant_labels = "train.labels.parquet"',
+            r"\[train\] of shop names no merchant_labels; add",
+        ),
+        ('truth = "test.labels.parquet"', r"\[test\] of shop names no truth; add truth"),
+        ('truth = "stream.labels.parquet"', r"\[stream\] of shop names no truth; add truth"),
+        ("[stream]", "the catalogue 'shop' has no stream part"),
+    ],
+)
+def test_what_the_loop_needs_is_missed_before_anything_is_read(tmp_path: Path, absent: str, said: str) -> None:
+    toml = write(tmp_path / "shop", 'text = ["title"]', titles) / "catalogue.toml"
+    whole = toml.read_text()
+    toml.write_text(whole[: whole.index(absent)] if absent == "[stream]" else whole.replace(absent, ""))
+
+    with pytest.raises(CatalogueError, match=said):
+        check_playable(open_catalogue(toml), LoopOptions())
+
+
+def test_a_loop_of_more_rounds_than_the_stream_has_products_for_is_refused(tmp_path: Path) -> None:
+    catalogue = open_catalogue(write(tmp_path / "shop", 'text = ["title"]', titles))
+
+    check_playable(catalogue, LoopOptions(n_rounds=20))
+    with pytest.raises(CatalogueError, match=r"\[stream\] of shop has fewer than 2 products a round; ask for fewer"):
+        check_playable(catalogue, LoopOptions(n_rounds=21))
+
+
+def test_a_part_without_products_is_missed_before_it_is_read(tmp_path: Path) -> None:
+    toml = write(tmp_path / "shop", 'text = ["title"]', titles) / "catalogue.toml"
+    write_table(tmp_path / "shop" / "test.csv", {"sku": [], "title": []})
+    toml.write_text(toml.read_text().replace("test.parquet", "test.csv"))
+
+    with pytest.raises(CatalogueError, match=r"\[test\] of shop has no products; fill its table test.csv"):
+        open_catalogue(toml).check_filled("test", "truth")
 
 
 class FaultyService(BaseHTTPRequestHandler):

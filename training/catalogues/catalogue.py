@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,10 @@ from training.catalogues.catalogue_file import (
 from training.catalogues.cells import MissingImage, Place
 from training.catalogues.label_tables import check_classes, read_labels, read_rows, read_taxonomy, row_of_id
 from training.catalogues.records import checked_records, without_missing
-from training.catalogues.tables import Cells, column_names, read_batches
+from training.catalogues.tables import Cells, column_names, count_rows, read_batches
 
 Labels = NDArray[np.int8]  # (n_products, n_classes): 1 yes, 0 no, -1 unknown
+LabelTable = Literal["merchant_labels", "truth"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,19 @@ class Catalogue:
     def has(self, part: PartName) -> bool:
         """Whether the catalogue has this part."""
         return part in self.tables
+
+    def check_filled(self, part: PartName, labels: LabelTable) -> None:
+        """Refuse a catalogue without a product in this part, or without this label table of it, before it is read.
+
+        Raises
+        ------
+        CatalogueError
+            Naming what is missing.
+        """
+        if getattr(self._tables(part), labels) is None:
+            raise CatalogueError(f'[{part}] of {self.name} names no {labels}; add {labels} = "…" to its {FILE_NAME}')
+        if count_rows(self.path(part)) < 1:
+            raise self._without_products(part)
 
     def records(self, part: PartName) -> Iterator[dict[str, Any]]:
         """Rows of a part as a feed posts them: None for null, numbers as numbers, images as bytes.
@@ -157,9 +171,7 @@ class Catalogue:
         """
         found = self.read(part)
         if not found.products:
-            raise CatalogueError(
-                f"[{part}] of {self.name} has no products; fill its table {self._tables(part).products}"
-            )
+            raise self._without_products(part)
         return found
 
     def with_truth(self, part: PartName) -> Catalogue:
@@ -188,6 +200,9 @@ class Catalogue:
         tables = self._tables(part)
         beside = _beside(tables)
         return tables.truth is not None or (beside != tables.products and (self.directory / beside).is_file())
+
+    def _without_products(self, part: PartName) -> CatalogueError:
+        return CatalogueError(f"[{part}] of {self.name} has no products; fill its table {self._tables(part).products}")
 
     def _tables(self, part: PartName) -> PartTables:
         if part not in self.tables:

@@ -12,6 +12,7 @@ import typer
 
 from service.bundles.bundle import Bundle, read_manifest
 from service.bundles.bundle_store import BundleStore
+from service.errors import CatalogueError
 from training.catalogues.catalogue import Catalogue, open_catalogue
 from training.commands.options import REPORTS, AsJson, CataloguePath, Labels, Part, Pretrained, Report, Seed, Version
 from training.commands.workplace import image_encoder, model_store, read_stored
@@ -47,7 +48,8 @@ def train(
 ) -> None:
     """Train an ensemble on a catalogue's train part, keep it in the model store, and evaluate it on the test part.
 
-    Nothing is kept of a training that is interrupted; the bundle that is served stays.
+    Nothing is kept of a training that is interrupted; the bundle that is served stays. Without a test part, or its
+    truth, the bundle is kept and served all the same, and not evaluated.
     """
     opened = open_catalogue(catalogue)
     if labels == "truth":
@@ -55,11 +57,10 @@ def train(
     images = image_encoder(opened) if pretrained else None
     version = fit_bundle(opened, store=model_store(), labels=labels, seed=seed, images=images)
     if untrained := untrained_line(read_manifest(model_store().load(version))):
-        messages.print(untrained, highlight=False, markup=False, soft_wrap=True)
-    if opened.has("test"):
-        _evaluate(read_stored(version), opened, part="test", report=None)
+        messages.print(untrained, highlight=False, soft_wrap=True)
     if promote:
         move_pointer(model_store(), version, now=datetime.now(UTC), why="trained")
+    _evaluate_if_possible(version, opened)
     messages.print(f"Kept as {version}." + (" Next: winnow serve" if promote else ""))
 
 
@@ -132,6 +133,15 @@ def fit_bundle(
         options = TrainingOptions(seed=seed, labels=labels)
         fit(catalogue, directory=draft / "bundle", options=options, images=images, progress=progress)
         return store.save(draft / "bundle")
+
+
+def _evaluate_if_possible(version: str, catalogue: Catalogue) -> None:
+    """Evaluate on the test part, or say why that cannot be; what is wrong in it takes nothing from the bundle."""
+    try:
+        catalogue.check_filled("test", "truth")
+        _evaluate(read_stored(version), catalogue, part="test", report=None)
+    except CatalogueError as error:
+        messages.print(f"Not evaluated: {error}", highlight=False, markup=False)
 
 
 def _evaluate(bundle: Bundle, catalogue: Catalogue, *, part: Part, report: Path | None, as_json: bool = False) -> None:

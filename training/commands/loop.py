@@ -50,19 +50,20 @@ def loop(
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
     from training.loop.loop_report import write_loop_report  # noqa: PLC0415  loads matplotlib
     from training.loop.newcomers import without_class  # noqa: PLC0415
-    from training.loop.rounds import LoopOptions  # noqa: PLC0415
+    from training.loop.rounds import LoopOptions, check_playable  # noqa: PLC0415
     from training.retraining.retrain import RetrainOptions  # noqa: PLC0415
     from training.retraining.warm_plan import WarmOptions  # noqa: PLC0415
 
     opened = open_catalogue(catalogue)
     if unseen is not None:
         opened = without_class(opened, unseen)
-    own = home or Path(tempfile.mkdtemp(prefix="winnow-loop-"))
     retraining = RetrainOptions(training=TrainingOptions(seed=seed), warm=None if cold else WarmOptions())
     options = LoopOptions(
         n_rounds=n_rounds, n_tasks=n_tasks, error_rate=error_rate, seed=seed, retraining=retraining,
         unseen_class=unseen,
     )  # fmt: skip
+    check_playable(opened, options)
+    own = home or Path(tempfile.mkdtemp(prefix="winnow-loop-"))
     images = image_encoder(opened)
     _first_bundle(opened, BundleStore(own), seed=seed, images=images, ours_will_do=unseen is None)
     done = _run(opened, own, options, images)

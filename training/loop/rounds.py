@@ -23,6 +23,7 @@ from service.label_queue.store import LabelQueue, open_store
 from service.quality.cohort_records import answered_cohorts
 from service.quality.live_quality import live_quality
 from training.catalogues.catalogue import Catalogue, Labels
+from training.catalogues.tables import count_rows
 from training.loop.loop_report import Beside, LoopReport, Round
 from training.loop.newcomers import Newcomers, TestAnswers, measured, rounds_with
 from training.loop.running_service import drift, running_service, wait_until
@@ -37,6 +38,7 @@ from training.retraining.retrain_record import recorded
 SWAP_SECONDS = 60.0
 SEAL_SECONDS = 150.0
 LEASE_SECONDS = 900.0
+LEAST_PRODUCTS = 2  # of a round, as the service seals no shorter cohort
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,23 @@ class _Shop:
     annotators: Annotators
 
 
+def check_playable(catalogue: Catalogue, options: LoopOptions) -> None:
+    """Refuse a catalogue that the loop could not work with, before anything is trained on it.
+
+    Raises
+    ------
+    CatalogueError
+        If a part, or the labels of it that are needed, is missing, or the stream is too short.
+    """
+    catalogue.check_filled("train", "merchant_labels")
+    catalogue.check_filled("test", "truth")
+    catalogue.check_filled("stream", "truth")  # by which annotators are simulated
+    if count_rows(catalogue.path("stream")) < LEAST_PRODUCTS * options.n_rounds:
+        raise CatalogueError(
+            f"[stream] of {catalogue.name} has fewer than {LEAST_PRODUCTS} products a round; ask for fewer --rounds"
+        )
+
+
 def loop(
     catalogue: Catalogue,
     *,
@@ -101,6 +120,7 @@ def loop(
     LoopFailed, ServiceRefused, NoBundle, CatalogueError
         If a part of it does not do its work.
     """
+    check_playable(catalogue, options)
     shop = _shop(catalogue, options)
     store = BundleStore(home)
     database = f"sqlite:///{home / 'winnow.sqlite3'}"
