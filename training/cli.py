@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from service.errors import WinnowError
+from training.catalogues.left_out import LeftOut
 from training.commands import bundles, labelling, loop, retraining, studies
 from training.commands.workplace import model_store
 from training.console import messages, show_error
@@ -79,6 +83,7 @@ def serve(
 
 def main() -> None:
     """Run the command line; an error of ours is one sentence and exit status 1."""
+    warnings.showwarning = partial(_show_warning, warnings.showwarning)
     os.environ.setdefault(*WAIT_POLICY)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was begun is cleared up
     try:
@@ -86,6 +91,16 @@ def main() -> None:
     except WinnowError as error:
         show_error(error)
         sys.exit(1)
+
+
+def _show_warning(
+    others: Callable[..., None], message: Warning | str, category: type[Warning], *place: object, **further: object
+) -> None:
+    """Show a warning of ours as one line, and any other as it would be shown."""
+    if issubclass(category, LeftOut):
+        messages.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
+    else:
+        others(message, category, *place, **further)
 
 
 if __name__ == "__main__":

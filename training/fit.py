@@ -25,6 +25,7 @@ from service.errors import BundleRefused, CatalogueError
 from service.features.encoder import Encoder, Encoding
 from training.calibrate import fit_calibration
 from training.catalogues.catalogue import Catalogue, Labels, Part
+from training.catalogues.left_out import warn_undecodable
 from training.catalogues.merchants import merchants_of
 from training.committee import Committee, Prepared, QuickMembers, fit_network, fit_quick, prepare
 from training.encode import encode_but_images, encode_products, learn_encoding
@@ -33,6 +34,7 @@ from training.folds import even_merchant_folds, make_folds, merchant_folds
 from training.gaps import gap_factors
 from training.held_out import Report, believed, cross_fit
 from training.joint import JointOptions
+from training.members.image_rows import IMAGE
 from training.noise import label_trust
 from training.pretrained import ImageEncoder
 from training.progress import Progress
@@ -182,11 +184,15 @@ def arranged(
     report: Report,
 ) -> Prepared:
     """Arrange products for every member under a known encoding, with features of their images or with pixels."""
-    modalities = catalogue.fields.modalities
+    features = None
     if images is None:
-        return prepare(encode_products(products, Encoder(encoding), progress=report), encoding, modalities)
-    features, have = images.features([product.image for product in products], progress=report)
-    return prepare(encode_but_images(products, Encoder(encoding), have), encoding, modalities, features)
+        encoded = encode_products(products, Encoder(encoding), progress=report)
+    else:
+        features, have = images.features([product.image for product in products], progress=report)
+        encoded = encode_but_images(products, Encoder(encoding), have)
+    decoded = [one.present[IMAGE] for one in encoded]
+    warn_undecodable(f"[train] of {catalogue.name}", products, decoded, size=encoding.image_size)
+    return prepare(encoded, encoding, catalogue.fields.modalities, features)
 
 
 def encoder_of(data: Prepared, images: ImageEncoder | None) -> nn.Module | None:

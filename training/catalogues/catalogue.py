@@ -26,6 +26,7 @@ from training.catalogues.catalogue_file import (
 )
 from training.catalogues.cells import MissingImage, Place
 from training.catalogues.label_tables import check_classes, read_labels, read_rows, read_taxonomy, row_of_id
+from training.catalogues.left_out import check_images
 from training.catalogues.records import checked_records, without_missing
 from training.catalogues.tables import Cells, column_names, count_rows, read_batches
 
@@ -40,7 +41,7 @@ class Part:
     Parameters
     ----------
     merchant_labels, truth : (n_products, n_classes), or None where the part has no such table
-    missing_images : product id and reason, of every product whose image path leads to no file
+    missing_images : product id and reason, of every product whose image cell leads to no file
     n_unmatched_labels : rows of the label tables whose id is no product of this part; they are passed over
     """
 
@@ -137,13 +138,14 @@ class Catalogue:
     def read(self, part: PartName) -> Part:
         """Read products and labels of a part.
 
-        A product without a row in a label table is unknown in every class. A label row without a product is counted
-        and passed over, unless no row has one.
+        A product without a row in a label table is unknown in every class. A label row without a product, and an image
+        that is not there, are passed over with a warning, unless that leaves next to nothing.
 
         Raises
         ------
         CatalogueError
-            If the part is not there, an id is repeated, or a cell is not what its column should hold.
+            If the part is not there, an id is repeated, a cell is not what its column should hold, most label rows
+            have no product, or all images are given by URL or in base64.
         """
         products: list[Product] = []
         missing: list[tuple[str, str]] = []
@@ -153,6 +155,9 @@ class Catalogue:
             products.append(self.fields.product(record, image=present))
             if isinstance(image, MissingImage):
                 missing.append((products[-1].product_id, image.reason))
+        if missing:
+            n_images = len(missing) + sum(product.image is not None for product in products)
+            check_images(f"[{part}] of {self.name}", str(self.fields.image), missing, n_images=n_images)
         tables = self._tables(part)
         row_of = row_of_id(
             [product.product_id for product in products], Place(self.directory / tables.products, self.fields.id, 1)

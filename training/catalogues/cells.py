@@ -17,6 +17,13 @@ from service.feed import id_text, plain_number
 
 UNKNOWN = -1  # the label that nobody gave
 
+URL = "the cell holds a URL, not a path"
+BASE64 = "the cell holds base64, not a path"
+_FOREIGN = (  # beginnings of what feeds hold in place of a path; base64 by the first bytes of JPEG, PNG and WebP
+    (("http://", "https://", "//"), URL),
+    (("data:", "/9j/", "iVBORw", "UklGR"), BASE64),
+)
+
 NOTHING = frozenset({type(None)})
 TEXTS = NOTHING | {str}
 NUMBERS = NOTHING | {int, float}
@@ -53,7 +60,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MissingImage:
-    """Stands for an image whose path leads to no file."""
+    """Stands for an image whose cell leads to no file."""
 
     reason: str
 
@@ -116,6 +123,8 @@ def image_cell(directory: Path, cell: object, place: Place) -> bytes | MissingIm
     if not path:
         return None
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor or ".." in PureWindowsPath(path).parts:
+        if foreign := _foreign(path):
+            return MissingImage(foreign)
         raise place.error("the path leads outside the catalogue; use one relative to the catalogue.toml, without '..'")
     return _image_file(directory, path, place)
 
@@ -199,7 +208,12 @@ def _image_file(directory: Path, path: str, place: Place) -> bytes | MissingImag
             raise place.error("the path is a link that leads outside the catalogue; put the file inside")
         return file.read_bytes()
     except (OSError, ValueError, RuntimeError) as error:
-        return MissingImage(f"the file cannot be read ({type(error).__name__})")
+        return MissingImage(_foreign(path) or f"the file cannot be read ({type(error).__name__})")
+
+
+def _foreign(path: str) -> str | None:
+    """What an image cell holds in place of a path, where it tells."""
+    return next((reason for beginnings, reason in _FOREIGN if path.startswith(beginnings)), None)
 
 
 def _kind(cell: object) -> str:

@@ -16,6 +16,7 @@ from service.errors import CatalogueError
 from service.taxonomy import Taxonomy
 from training.catalogues.catalogue_file import FILE_NAME, CatalogueFile
 from training.catalogues.cells import UNKNOWN, Place, id_cell, label_column
+from training.catalogues.left_out import check_matched
 from training.catalogues.tables import column_names, read_batches
 
 
@@ -88,7 +89,7 @@ def read_labels(
     Raises
     ------
     CatalogueError
-        If a cell is no id or no label, an id is repeated, or no row has a product.
+        If a cell is no id or no label, an id is repeated, or too few rows have a product.
     """
     ids, given = read_rows(path, id_column, classes)
     row_of_id(ids, Place(path, id_column, 1))
@@ -96,9 +97,11 @@ def read_labels(
     matched = rows >= 0
     if ids and row_of and not matched.any():
         raise CatalogueError(f"{path.name}: none of its ids is a product of this part; check the column {id_column!r}")
+    unmatched = [ids[row] for row in np.flatnonzero(~matched).tolist()]
+    check_matched(path, ids, unmatched, n_products=len(row_of))
     labels = np.full((len(row_of), len(classes)), UNKNOWN, dtype=np.int8)
     labels[rows[matched]] = given[matched]
-    return labels, int(len(ids) - matched.sum())
+    return labels, len(unmatched)
 
 
 def row_of_id(ids: Sequence[str], first: Place) -> dict[str, int]:

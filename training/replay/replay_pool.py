@@ -23,6 +23,7 @@ from service.contracts import FieldSpec, Product
 from service.errors import CatalogueError
 from service.features.numerical import CLIP, magnified, signed_log
 from training.catalogues.catalogue import Catalogue, Labels
+from training.catalogues.left_out import warn_undecodable
 from training.catalogues.merchants import tells_merchant
 from training.encode import factors_of
 from training.predict import predict
@@ -99,6 +100,7 @@ def read_pool(
     if images is not None:
         contents = [product.image for product in products]
         seen, there = images.features(contents, progress=partial(progress, "see images"))
+        warn_undecodable(catalogue.name, products, there.tolist(), size=images.image_size)
         views.append(csr_array(_main_directions(seen.astype(np.float32), there, n_known=n_known)))
     if bundle is not None:
         embedding = predict(bundle, products, progress=progress).embedding
