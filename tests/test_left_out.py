@@ -46,6 +46,16 @@ def test_images_that_are_not_there_are_counted_with_an_example(tmp_path: Path) -
     )
 
 
+def test_an_empty_file_is_an_image_that_is_missing(tmp_path: Path) -> None:
+    make_catalogue(tmp_path, products=PRODUCTS | {"photo": ["mug.png", "empty.png"]})
+    (tmp_path / "empty.png").touch()
+
+    (line,) = said(tmp_path)
+
+    assert line.endswith("1 of 2 images (50.0%) cannot be read, such as that of '8': the file is empty")
+    assert [record["photo"] for record in open_catalogue(tmp_path).records("train")] == [png(), None]
+
+
 def test_files_that_are_all_gone_are_said_and_not_refused(tmp_path: Path) -> None:
     make_catalogue(tmp_path, products=PRODUCTS | {"photo": [None, "gone.png"]})
 

@@ -206,7 +206,7 @@ def _image_file(directory: Path, path: str, place: Place) -> bytes | MissingImag
         file = (directory / path).resolve()
         if not file.is_relative_to(directory.resolve()):
             raise place.error("the path is a link that leads outside the catalogue; put the file inside")
-        return file.read_bytes()
+        return file.read_bytes() or MissingImage("the file is empty")
     except (OSError, ValueError, RuntimeError) as error:
         return MissingImage(_foreign(path) or f"the file cannot be read ({type(error).__name__})")
 
