@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.api.product_reader import MAX_TEXT_CHARACTERS, ProductReader
 from service.contracts import Product
 from tests.catalogues import bad_images
 from tests.small_catalogue import PRODUCTS, TOML, make_catalogue, png
@@ -217,6 +219,19 @@ def test_a_column_that_counts_as_plain_passes_the_check_of_every_cell_unchanged(
             checked = [check(cell, place) for cell in cells]
             assert checked == cells
             assert list(map(type, checked)) == list(map(type, cells))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_text_is_cut_to_what_classify_takes(tmp_path: Path, suffix: str) -> None:
+    long, longest = "x" * (MAX_TEXT_CHARACTERS + 1), "y" * MAX_TEXT_CHARACTERS
+    make_catalogue(tmp_path, suffix, products=PRODUCTS | {"title": [long, longest]})
+
+    records = list(open_catalogue(tmp_path).records("train"))
+
+    assert [record["title"] for record in records] == [long[:-1], longest]
+    reader = ProductReader(open_catalogue(tmp_path).fields, max_products=2)
+    posted = [record | {"photo": None} for record in records]
+    assert reader.read(json.dumps({"products": posted}).encode()).records == posted
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/catalogue.md"])

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.api.product_reader import MAX_TEXT_CHARACTERS
 from service.errors import CatalogueError
 from service.feed import id_text, plain_number
 
@@ -79,25 +80,17 @@ def id_cell(cell: object, place: Place) -> str:
     return text
 
 
-def text_cell(cell: object, place: Place, holds: str = TEXT_HOLDS) -> str | None:
-    """Text, or None where missing; a number, true or false is written out.
-
-    Parameters
-    ----------
-    holds : what the column should hold, for the message
-    """
-    if cell is None or _is_nan(cell):  # NaN is how some writers say null
-        return None
-    if isinstance(cell, (bytes, list, dict)):
-        raise place.error(f"holds {_kind(cell)}; {holds}")
-    return _repaired(str(cell))
+def text_cell(cell: object, place: Place) -> str | None:
+    """Text, as much of it as `/classify` takes, or None where missing; a number, true or false is written out."""
+    text = _text(cell, place, TEXT_HOLDS)
+    return text and text[:MAX_TEXT_CHARACTERS]
 
 
 def category_cell(cell: object, place: Place) -> str | list[str] | None:
     """One text, a list of texts, or None where missing."""
     if isinstance(cell, list):
-        return [text for part in cell if (text := text_cell(part, place, CATEGORICAL_HOLDS)) is not None]
-    return text_cell(cell, place, CATEGORICAL_HOLDS)
+        return [text for part in cell if (text := _text(part, place, CATEGORICAL_HOLDS)) is not None]
+    return _text(cell, place, CATEGORICAL_HOLDS)
 
 
 def number_cell(cell: object, place: Place) -> float | None:
@@ -119,7 +112,7 @@ def image_cell(directory: Path, cell: object, place: Place) -> bytes | MissingIm
     """Bytes of an image, read from its file where the cell is a path relative to `directory`; None where missing."""
     if isinstance(cell, bytes):
         return cell or None
-    path = text_cell(cell, place, IMAGE_HOLDS)
+    path = _text(cell, place, IMAGE_HOLDS)
     if not path:
         return None
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).anchor or ".." in PureWindowsPath(path).parts:
@@ -144,12 +137,7 @@ def plain_column(cells: Sequence[object], *, kinds: frozenset[type]) -> bool:
             return all(cell is None or math.isfinite(cell) for cell in cells)  # type: ignore[arg-type]  # they are numbers
         except OverflowError:  # whole numbers have no end in JSON
             return False
-    if str in found:
-        try:
-            "".join(filter(None, cells)).encode()  # type: ignore[arg-type]  # they are texts
-        except UnicodeEncodeError:
-            return False
-    return True
+    return str not in found or _are_plain(list(filter(None, cells)))  # type: ignore[arg-type]  # they are texts
 
 
 def label_column(cells: Sequence[object], place: Place) -> NDArray[np.int8]:
@@ -178,6 +166,24 @@ def _label_kind(cell: object) -> str:
     except (TypeError, ValueError, OverflowError):
         return _kind(cell)
     return "a negative number" if number < 0 else _kind(number)
+
+
+def _text(cell: object, place: Place, holds: str) -> str | None:
+    """Text, or None where missing; `holds` says what the column should hold, for the message."""
+    if cell is None or _is_nan(cell):  # NaN is how some writers say null
+        return None
+    if isinstance(cell, (bytes, list, dict)):
+        raise place.error(f"holds {_kind(cell)}; {holds}")
+    return _repaired(str(cell))
+
+
+def _are_plain(texts: Sequence[str]) -> bool:
+    """Whether texts need neither be cut nor repaired."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return max(map(len, texts), default=0) <= MAX_TEXT_CHARACTERS
 
 
 def _repaired(text: str) -> str:
