@@ -26,8 +26,9 @@ from training.console import loop_line, loop_table
 from training.fit import train
 from training.loop.loop_report import LoopReport, Round, write_loop_report
 from training.loop.newcomers import rounds_with, without_class
-from training.loop.rounds import LoopOptions, check_playable, loop
-from training.loop.simulate import PRODUCTS_A_REQUEST, Annotators, send
+from training.loop.rounds import LoopOptions, loop
+from training.loop.shop import check_playable
+from training.loop.simulate import PRODUCTS_A_REQUEST, Annotators, ServiceRefused, send
 from training.retraining.gate import Policy
 
 ANY_PROOF = Policy(level=0.5, min_products=2, min_class_answers=1, max_slowdown=100.0)
@@ -120,15 +121,15 @@ def test_what_the_loop_needs_is_missed_before_anything_is_read(tmp_path: Path, a
     toml.write_text(whole[: whole.index(absent)] if absent == "[stream]" else whole.replace(absent, ""))
 
     with pytest.raises(CatalogueError, match=said):
-        check_playable(open_catalogue(toml), LoopOptions())
+        check_playable(open_catalogue(toml), n_rounds=4)
 
 
 def test_a_loop_of_more_rounds_than_the_stream_has_products_for_is_refused(tmp_path: Path) -> None:
     catalogue = open_catalogue(write(tmp_path / "shop", 'text = ["title"]', titles))
 
-    check_playable(catalogue, LoopOptions(n_rounds=20))
+    check_playable(catalogue, n_rounds=20)
     with pytest.raises(CatalogueError, match=r"\[stream\] of shop has fewer than 2 products a round; ask for fewer"):
-        check_playable(catalogue, LoopOptions(n_rounds=21))
+        check_playable(catalogue, n_rounds=21)
 
 
 def test_a_part_without_products_is_missed_before_it_is_read(tmp_path: Path) -> None:
@@ -168,11 +169,77 @@ def test_requests_that_fail_are_counted_by_their_reason() -> None:
         pool.submit(server.serve_forever, 0.05)
         records = [{"sku": str(row)} for row in range(4 * PRODUCTS_A_REQUEST)]
 
-        traffic = send(f"http://127.0.0.1:{server.server_port}", records, classes=("mug",))
+        traffic = send(f"http://127.0.0.1:{server.server_port}", records, classes=("mug",), max_body_bytes=10_000)
 
         server.shutdown()
     assert traffic.n_sent == 4
     assert traffic.failures == {"status 503": 1, "RemoteDisconnected": 1}
+
+
+class SmallService(BaseHTTPRequestHandler):
+    """Answers like the service to bodies that it reads, with yes to all, and refuses larger ones with a problem."""
+
+    max_body_bytes = 600
+    n_bytes: list[int]  # of every body
+
+    def do_POST(self) -> None:
+        """Answer one request."""
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.n_bytes.append(len(body))
+        if len(body) > self.max_body_bytes:
+            self._answer(413, {"title": "request body too large", "detail": "send less at one time"})
+            return
+        result = {"positive": ["mug"], "uncertainty": 0.5, "disagreement": 0.1}
+        self._answer(200, {"results": [result for _ in json.loads(body)["products"]]})
+
+    def _answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  the standard library's name
+        """Say nothing."""
+
+
+@pytest.fixture
+def small_service() -> Iterator[str]:
+    """The address of a service that reads little of a request."""
+    SmallService.n_bytes = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), SmallService) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.serve_forever, 0.05)
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_requests_are_no_larger_than_the_service_reads(small_service: str) -> None:
+    photos = [bytes(size) for size in range(0, 400, 7)]
+    records = [{"sku": str(row), "title": "é", "photo": photo} for row, photo in enumerate(photos)]
+
+    traffic = send(small_service, records, classes=("mug",), max_body_bytes=SmallService.max_body_bytes)
+
+    assert traffic.failures == {}
+    assert traffic.positive.all()
+    assert len(traffic.positive) == len(records)
+    assert traffic.n_sent == len(SmallService.n_bytes) < len(records)
+    assert max(SmallService.n_bytes) <= SmallService.max_body_bytes
+
+
+def test_a_product_that_is_larger_than_the_service_reads_goes_alone(small_service: str) -> None:
+    records: list[dict[str, object]] = [{"sku": "0"}, {"sku": "1", "photo": bytes(600)}, {"sku": "2"}]
+
+    traffic = send(small_service, records, classes=("mug",), max_body_bytes=SmallService.max_body_bytes)
+
+    assert traffic.failures == {"status 413": 1}
+    assert traffic.positive[:, 0].tolist() == [True, False, True]
+
+
+def test_a_round_all_of_whose_requests_fail_ends_the_loop_with_the_reason(small_service: str) -> None:
+    records = [{"sku": str(row), "photo": bytes(600)} for row in range(2)]
+
+    with pytest.raises(ServiceRefused, match=r"^all 2 requests failed; the first: POST /classify: 413 send less"):
+        send(small_service, records, classes=("mug",), max_body_bytes=SmallService.max_body_bytes)
 
 
 def test_a_report_says_why_requests_failed(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def loop(
     from training.fit import TrainingOptions  # noqa: PLC0415  loads torch
     from training.loop.loop_report import write_loop_report  # noqa: PLC0415  loads matplotlib
     from training.loop.newcomers import without_class  # noqa: PLC0415
-    from training.loop.rounds import LoopOptions, check_playable  # noqa: PLC0415
+    from training.loop.rounds import LoopOptions  # noqa: PLC0415
+    from training.loop.shop import check_playable  # noqa: PLC0415
     from training.retraining.retrain import RetrainOptions  # noqa: PLC0415
     from training.retraining.warm_plan import WarmOptions  # noqa: PLC0415
 
@@ -62,7 +63,7 @@ def loop(
         n_rounds=n_rounds, n_tasks=n_tasks, error_rate=error_rate, seed=seed, retraining=retraining,
         unseen_class=unseen,
     )  # fmt: skip
-    check_playable(opened, options)
+    check_playable(opened, n_rounds=n_rounds)
     own = home or Path(tempfile.mkdtemp(prefix="winnow-loop-"))
     images = image_encoder(opened)
     _first_bundle(opened, BundleStore(own), seed=seed, images=images, ours_will_do=unseen is None)

@@ -11,23 +11,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.bundles.bundle import read_bundle
 from service.bundles.bundle_store import BundleStore
-from service.errors import CatalogueError
 from service.label_queue.store import LabelQueue, open_store
 from service.quality.cohort_records import answered_cohorts
 from service.quality.live_quality import live_quality
+from service.settings import Settings
 from training.catalogues.catalogue import Catalogue, Labels
-from training.catalogues.tables import count_rows
 from training.loop.loop_report import Beside, LoopReport, Round
-from training.loop.newcomers import Newcomers, TestAnswers, measured, rounds_with
+from training.loop.newcomers import Newcomers, TestAnswers, measured
 from training.loop.running_service import drift, running_service, wait_until
-from training.loop.simulate import Annotators, Client, Labelling, Traffic, send
+from training.loop.shop import Shop, Slice, check_playable, open_shop
+from training.loop.simulate import Client, Labelling, Traffic, send
 from training.predict import evaluate_bundle
 from training.pretrained import ImageEncoder
 from training.progress import Progress
@@ -38,7 +37,6 @@ from training.retraining.retrain_record import recorded
 SWAP_SECONDS = 60.0
 SEAL_SECONDS = 150.0
 LEASE_SECONDS = 900.0
-LEAST_PRODUCTS = 2  # of a round, as the service seals no shorter cohort
 
 
 @dataclass(frozen=True)
@@ -59,41 +57,6 @@ class LoopOptions:
     seed: int = 0
     retraining: RetrainOptions = field(default_factory=RetrainOptions)
     unseen_class: str | None = None
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """The part of the stream that one round sends."""
-
-    records: list[dict[str, Any]]
-    ids: list[str]
-    truth: Labels
-    is_newcomer: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _Shop:
-    """What the loop plays with: the stream cut into rounds, and those who know its truth."""
-
-    slices: list[_Slice]
-    annotators: Annotators
-
-
-def check_playable(catalogue: Catalogue, options: LoopOptions) -> None:
-    """Refuse a catalogue that the loop could not work with, before anything is trained on it.
-
-    Raises
-    ------
-    CatalogueError
-        If a part, or the labels of it that are needed, is missing, or the stream is too short.
-    """
-    catalogue.check_filled("train", "merchant_labels")
-    catalogue.check_filled("test", "truth")
-    catalogue.check_filled("stream", "truth")  # by which annotators are simulated
-    if count_rows(catalogue.path("stream")) < LEAST_PRODUCTS * options.n_rounds:
-        raise CatalogueError(
-            f"[stream] of {catalogue.name} has fewer than {LEAST_PRODUCTS} products a round; ask for fewer --rounds"
-        )
 
 
 def loop(
@@ -120,18 +83,23 @@ def loop(
     LoopFailed, ServiceRefused, NoBundle, CatalogueError
         If a part of it does not do its work.
     """
-    check_playable(catalogue, options)
-    shop = _shop(catalogue, options)
+    check_playable(catalogue, n_rounds=options.n_rounds)
+    shop = open_shop(
+        catalogue, n_rounds=options.n_rounds, unseen_class=options.unseen_class, error_rate=options.error_rate,
+        seed=options.seed,
+    )  # fmt: skip
     store = BundleStore(home)
     database = f"sqlite:///{home / 'winnow.sqlite3'}"
     rounds = [_first(catalogue, store, progress)]
     on_round(rounds[0])
-    variables = _variables(home, database, options, n_products=len(shop.slices[0].records))
-    with running_service({**inherited, **variables}, log=home / "service.log") as url:
+    variables = {**inherited, **_variables(home, database, options, n_products=len(shop.slices[0].records))}
+    settings = Settings.from_env(variables)
+    with running_service(variables, log=home / "service.log") as url:
         queue = open_store(database, lease_seconds=LEASE_SECONDS)
         try:
             for number in range(1, options.n_rounds + 1):
-                one = _Turn(catalogue, store, queue, url, home, options, _numbered(progress, number), images, policy)
+                own = _numbered(progress, number)
+                one = _Turn(catalogue, store, queue, url, settings, home, options, own, images, policy)
                 rounds.append(one.run(number, shop))
                 on_round(rounds[-1])
         finally:
@@ -151,19 +119,19 @@ class _Turn:
     store: BundleStore
     queue: LabelQueue
     url: str
+    settings: Settings
     home: Path
     options: LoopOptions
     progress: Progress
     images: ImageEncoder | None
     policy: Policy | None
 
-    def run(self, number: int, shop: _Shop) -> Round:
+    def run(self, number: int, shop: Shop) -> Round:
         """Send a slice of the stream, have it labelled, retrain, and wait until what was promoted is served."""
         began = time.monotonic()
         own = shop.slices[number - 1]
         served = _current(self.store)
-        report = partial(self.progress, "send traffic")
-        traffic = send(self.url, own.records, classes=self.catalogue.taxonomy.classes, report=report)
+        traffic = self._send(own)
         self._wait_for_cohort(number)
         drifted = drift(self.url)
         labelling = shop.annotators.label_everything(self.url, id_field=self.catalogue.fields.id)
@@ -189,8 +157,14 @@ class _Turn:
             newcomers=self._newcomers(own, traffic, labelling, drifted, answers) if answers else None,
         )
 
+    def _send(self, own: Slice) -> Traffic:
+        return send(
+            self.url, own.records, classes=self.catalogue.taxonomy.classes,
+            max_body_bytes=self.settings.max_body_bytes, report=partial(self.progress, "send traffic"),
+        )  # fmt: skip
+
     def _newcomers(
-        self, own: _Slice, traffic: Traffic, labelling: Labelling, drifted: dict[str, float], answers: TestAnswers
+        self, own: Slice, traffic: Traffic, labelling: Labelling, drifted: dict[str, float], answers: TestAnswers
     ) -> Newcomers:
         name = self.catalogue.taxonomy.classes[answers.column]
         return measured(
@@ -259,30 +233,6 @@ def _rates(positive: NDArray[np.bool_], truth: Labels) -> tuple[float | None, fl
     hits = (positive & (truth == 1)).sum(axis=0)
     claims, positives = (positive & (truth >= 0)).sum(axis=0), (truth == 1).sum(axis=0)
     return _mean(hits[claims > 0] / claims[claims > 0]), _mean(hits[positives > 0] / positives[positives > 0])
-
-
-def _shop(catalogue: Catalogue, options: LoopOptions) -> _Shop:
-    part = catalogue.read_filled("stream")
-    if part.truth is None:
-        raise CatalogueError("the loop needs the truth of the stream, to simulate annotators by it")
-    ids = [product.product_id for product in part.products]
-    classes, records = catalogue.taxonomy.classes, list(catalogue.records("stream"))
-    is_newcomer = np.zeros(len(ids), dtype=np.bool_)
-    if options.unseen_class is not None:
-        is_newcomer = part.truth[:, classes.index(options.unseen_class)] == 1
-    rows = rounds_with(is_newcomer, n_rounds=options.n_rounds, rng=np.random.default_rng(options.seed))
-    return _Shop(
-        slices=[
-            _Slice(
-                [records[row] for row in own.tolist()],
-                [ids[row] for row in own.tolist()],
-                part.truth[own],
-                is_newcomer[own],
-            )
-            for own in rows
-        ],
-        annotators=Annotators(ids, part.truth, classes=classes, error_rate=options.error_rate, seed=options.seed),
-    )
 
 
 def _variables(home: Path, database: str, options: LoopOptions, *, n_products: int) -> dict[str, str]:

@@ -104,8 +104,8 @@ class Client:
             kind = type(error).__name__
             raise ServiceRefused(f"{method} {path}: no answer ({kind})", reason=kind) from error
         if response.status != http.client.OK:
-            said = answer[:300].decode(errors="replace")
-            raise ServiceRefused(f"{method} {path}: {response.status} {said}", reason=f"status {response.status}")
+            detail = f"{method} {path}: {response.status} {_said(answer)}"
+            raise ServiceRefused(detail, reason=f"status {response.status}")
         parsed: dict[str, Any] = json.loads(answer)
         return parsed
 
@@ -114,6 +114,14 @@ class Client:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _said(answer: bytes) -> str:
+    """The detail of a problem document, or else how the answer begins."""
+    try:
+        return str(json.loads(answer)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return answer[:300].decode(errors="replace")
 
 
 def as_posted(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,34 +138,58 @@ def send(
     records: Sequence[Mapping[str, Any]],
     *,
     classes: Sequence[str],
+    max_body_bytes: int,
     report: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Traffic:
-    """Classify all records, in requests of 32 products over two connections.
+    """Classify all records, in requests of at most 32 products over two connections.
 
     Parameters
     ----------
+    max_body_bytes : that the service reads of a request
     report : told the number of products answered, and of all
+
+    Raises
+    ------
+    ServiceRefused
+        If all requests fail, as the first one did.
     """
-    starts = range(0, len(records), PRODUCTS_A_REQUEST)
-    requests = [records[start : start + PRODUCTS_A_REQUEST] for start in starts]
     column = {name: index for index, name in enumerate(classes)}
+    requests = _requests(records, max_body_bytes)
+    answers: list[_Answered] = []
     with ThreadPoolExecutor(N_CONNECTIONS) as pool:
-        answers = []
         for answer in pool.map(lambda request: _classified(url, request, column), requests):
             answers.append(answer)
-            report(min(len(answers) * PRODUCTS_A_REQUEST, len(records)), len(records))
+            report(sum(len(one.positive) for one in answers), len(records))
+    failures = [one.failure for one in answers if one.failure is not None]
+    if len(failures) == len(answers):
+        first = failures[0]
+        raise ServiceRefused(f"all {len(failures)} requests failed; the first: {first}", reason=first.reason)
     return Traffic(
-        n_sent=len(requests),
-        failures=Counter(one.failure for one in answers if one.failure is not None),
+        n_sent=len(answers),
+        failures=Counter(failure.reason for failure in failures),
         positive=np.concatenate([one.positive for one in answers]),
         uncertainty=np.concatenate([one.uncertainty for one in answers]),
         disagreement=np.concatenate([one.disagreement for one in answers]),
     )
 
 
+def _requests(records: Sequence[Mapping[str, Any]], max_body_bytes: int) -> list[list[Mapping[str, Any]]]:
+    """Records in requests that the service reads; one that is too large by itself goes alone."""
+    requests: list[list[Mapping[str, Any]]] = []
+    n_bytes = 0
+    for record in records:
+        n_more = len(json.dumps(as_posted(record))) + len(", ")
+        if not requests or len(requests[-1]) == PRODUCTS_A_REQUEST or n_bytes + n_more > max_body_bytes:
+            requests.append([])
+            n_bytes = len(json.dumps({"products": []}))
+        requests[-1].append(record)
+        n_bytes += n_more
+    return requests
+
+
 @dataclass(frozen=True)
 class _Answered:
-    failure: str | None  # the reason, where there is no answer
+    failure: ServiceRefused | None  # where there is no answer
     positive: NDArray[np.bool_]
     uncertainty: NDArray[np.float64]
     disagreement: NDArray[np.float64]
@@ -170,7 +202,7 @@ def _classified(url: str, records: Sequence[Mapping[str, Any]], column: Mapping[
     try:
         answer = client.call("POST", "/classify", {"products": [as_posted(record) for record in records]})
     except ServiceRefused as error:
-        return _Answered(error.reason, positive, unknown, unknown)
+        return _Answered(error, positive, unknown, unknown)
     finally:
         client.close()
     for row, result in enumerate(answer["results"]):
