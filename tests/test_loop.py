@@ -24,11 +24,12 @@ from training.catalogues.catalogue import open_catalogue
 from training.catalogues.tables import write_table
 from training.console import loop_line, loop_table
 from training.fit import train
+from training.loop.client import ServiceRefused
 from training.loop.loop_report import LoopReport, Round, write_loop_report
 from training.loop.newcomers import rounds_with, without_class
 from training.loop.rounds import LoopOptions, loop
 from training.loop.shop import check_playable
-from training.loop.simulate import PRODUCTS_A_REQUEST, Annotators, ServiceRefused, send
+from training.loop.simulate import PRODUCTS_A_REQUEST, Annotators, send
 from training.retraining.gate import Policy
 
 ANY_PROOF = Policy(level=0.5, min_products=2, min_class_answers=1, max_slowdown=100.0)
@@ -177,7 +178,7 @@ def test_requests_that_fail_are_counted_by_their_reason() -> None:
 
 
 class SmallService(BaseHTTPRequestHandler):
-    """Answers like the service to bodies that it reads, with yes to all, and refuses larger ones with a problem."""
+    """Answers yes to all products, and refuses a body that is too large, or in which a title is "odd"."""
 
     max_body_bytes = 600
     n_bytes: list[int]  # of every body
@@ -188,6 +189,9 @@ class SmallService(BaseHTTPRequestHandler):
         self.n_bytes.append(len(body))
         if len(body) > self.max_body_bytes:
             self._answer(413, {"title": "request body too large", "detail": "send less at one time"})
+            return
+        if any(product.get("title") == "odd" for product in json.loads(body)["products"]):
+            self._answer(422, {"title": "invalid product", "detail": "a product is odd"})
             return
         result = {"positive": ["mug"], "uncertainty": 0.5, "disagreement": 0.1}
         self._answer(200, {"results": [result for _ in json.loads(body)["products"]]})
@@ -233,6 +237,25 @@ def test_a_product_that_is_larger_than_the_service_reads_goes_alone(small_servic
 
     assert traffic.failures == {"status 413": 1}
     assert traffic.positive[:, 0].tolist() == [True, False, True]
+
+
+def test_a_product_that_is_refused_takes_no_other_with_it(small_service: str) -> None:
+    titles = ["odd" if row in {0, 5} else "mug" for row in range(13)]
+    records = [{"sku": str(row), "title": title} for row, title in enumerate(titles)]
+
+    traffic = send(small_service, records, classes=("mug",), max_body_bytes=SmallService.max_body_bytes)
+
+    assert traffic.answered.tolist() == traffic.positive[:, 0].tolist() == [title == "mug" for title in titles]
+    assert traffic.failures == {"status 422": 2}
+
+
+def test_a_product_whose_request_failed_is_in_no_rate(small_service: str) -> None:
+    records = [{"sku": str(row), "title": title} for row, title in enumerate(["mug", "odd", "mug", "odd"])]
+    traffic = send(small_service, records, classes=("mug",), max_body_bytes=SmallService.max_body_bytes)
+
+    precision, recall = traffic.rates(np.array([[1], [1], [0], [-1]], dtype=np.int8))
+
+    assert (precision, recall) == (0.5, 1.0)
 
 
 def test_a_round_all_of_whose_requests_fail_ends_the_loop_with_the_reason(small_service: str) -> None:

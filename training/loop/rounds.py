@@ -6,14 +6,13 @@ The service runs as it does in production, in a process of its own; the backend 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.bundles.bundle import read_bundle
 from service.bundles.bundle_store import BundleStore
@@ -22,11 +21,12 @@ from service.quality.cohort_records import answered_cohorts
 from service.quality.live_quality import live_quality
 from service.settings import Settings
 from training.catalogues.catalogue import Catalogue, Labels
+from training.loop.client import Client
 from training.loop.loop_report import Beside, LoopReport, Round
 from training.loop.newcomers import Newcomers, TestAnswers, measured
 from training.loop.running_service import drift, running_service, wait_until
 from training.loop.shop import Shop, Slice, check_playable, open_shop
-from training.loop.simulate import Client, Labelling, Traffic, send
+from training.loop.simulate import Labelling, Traffic, send
 from training.predict import evaluate_bundle
 from training.pretrained import ImageEncoder
 from training.progress import Progress
@@ -220,19 +220,12 @@ class _Turn:
         """Macro precision and recall of the bundle, estimated by all its cohorts, beside those of this round."""
         cohorts = answered_cohorts(self.queue.cohorts(version), self.queue.answered_questions(version))
         found = live_quality(cohorts, n_classes=len(self.catalogue.taxonomy))
-        true, seen = _rates(traffic.positive, truth), _rates(traffic.positive, answered)
+        true, seen = traffic.rates(truth), traffic.rates(answered)
         precision, recall = (
             Beside(one.value, one.lower, one.upper, true[index], seen[index])
             for index, one in enumerate((found.macro_precision, found.macro_recall))
         )
         return precision, recall
-
-
-def _rates(positive: NDArray[np.bool_], truth: Labels) -> tuple[float | None, float | None]:
-    """Macro precision and macro recall of yes/no answers."""
-    hits = (positive & (truth == 1)).sum(axis=0)
-    claims, positives = (positive & (truth >= 0)).sum(axis=0), (truth == 1).sum(axis=0)
-    return _mean(hits[claims > 0] / claims[claims > 0]), _mean(hits[positives > 0] / positives[positives > 0])
 
 
 def _variables(home: Path, database: str, options: LoopOptions, *, n_products: int) -> dict[str, str]:
@@ -269,7 +262,3 @@ def _test_macro_ap(catalogue: Catalogue, store: BundleStore, progress: Progress)
 
 def _current(store: BundleStore) -> str:
     return store.load().name
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if len(values) else None

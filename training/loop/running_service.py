@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 from service.errors import WinnowError
 from service.launch import child, command, environment, free_port
-from training.loop.simulate import Client, ServiceRefused
+from training.loop.client import Client, ServiceRefused
 
 START_SECONDS = 90.0
 POLL_SECONDS = 0.2

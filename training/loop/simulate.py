@@ -6,42 +6,25 @@ Their answers come from a catalogue's truth; what is done with them is left to `
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import CatalogueError, WinnowError
+from service.errors import CatalogueError
 from training.catalogues.catalogue import Catalogue, Labels
 from training.catalogues.catalogue_file import PartName
+from training.loop.client import Client, ServiceRefused
 
-TIMEOUT_SECONDS = 60.0
 N_CONNECTIONS = 2
 PRODUCTS_A_REQUEST = 32
 TASKS_A_LEASE = 50
-
-
-class ServiceRefused(WinnowError):
-    """The running service answered a simulated user with an error, or not at all.
-
-    Parameters
-    ----------
-    reason : the answer's status, as "status 503", or the kind of error that there was in place of an answer
-    """
-
-    status = 502
-    title = "service refused"
-
-    def __init__(self, detail: str, *, reason: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
+UNACCEPTABLE = "status 422"  # for something in one of the products
 
 
 @dataclass(frozen=True)
@@ -61,6 +44,18 @@ class Traffic:
     uncertainty: NDArray[np.float64]
     disagreement: NDArray[np.float64]
 
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Whose request did not fail, (n_products,)."""
+        return ~np.isnan(self.uncertainty)
+
+    def rates(self, labels: Labels) -> tuple[float | None, float | None]:
+        """Macro precision and macro recall of the served yes/no, where it was answered."""
+        positive, known = self.positive[self.answered], labels[self.answered]
+        hits = (positive & (known == 1)).sum(axis=0)
+        claims, positives = (positive & (known >= 0)).sum(axis=0), (known == 1).sum(axis=0)
+        return _mean(hits[claims > 0] / claims[claims > 0]), _mean(hits[positives > 0] / positives[positives > 0])
+
 
 @dataclass(frozen=True)
 class Labelling:
@@ -73,55 +68,6 @@ class Labelling:
     def n_products(self) -> int:
         """How many they opened."""
         return len(self.opened)
-
-
-class Client:
-    """A connection that is kept open, for one thread."""
-
-    def __init__(self, url: str) -> None:
-        self._host = urlsplit(url).netloc
-        self._connection: http.client.HTTPConnection | None = None
-
-    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Send one request and return the answer.
-
-        Raises
-        ------
-        ServiceRefused
-            If the answer is no 200, or there is none.
-        """
-        content = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        try:
-            connection = self._connection = self._connection or http.client.HTTPConnection(
-                self._host, timeout=TIMEOUT_SECONDS
-            )
-            connection.request(method, path, body=content, headers=headers)
-            response = connection.getresponse()
-            answer = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            kind = type(error).__name__
-            raise ServiceRefused(f"{method} {path}: no answer ({kind})", reason=kind) from error
-        if response.status != http.client.OK:
-            detail = f"{method} {path}: {response.status} {_said(answer)}"
-            raise ServiceRefused(detail, reason=f"status {response.status}")
-        parsed: dict[str, Any] = json.loads(answer)
-        return parsed
-
-    def close(self) -> None:
-        """Close the connection; the next call opens another."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-
-def _said(answer: bytes) -> str:
-    """The detail of a problem document, or else how the answer begins."""
-    try:
-        return str(json.loads(answer)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return answer[:300].decode(errors="replace")
 
 
 def as_posted(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +89,8 @@ def send(
 ) -> Traffic:
     """Classify all records, in requests of at most 32 products over two connections.
 
+    A request that is refused for one of its products is sent again in halves, so that the others are answered.
+
     Parameters
     ----------
     max_body_bytes : that the service reads of a request
@@ -157,8 +105,8 @@ def send(
     requests = _requests(records, max_body_bytes)
     answers: list[_Answered] = []
     with ThreadPoolExecutor(N_CONNECTIONS) as pool:
-        for answer in pool.map(lambda request: _classified(url, request, column), requests):
-            answers.append(answer)
+        for several in pool.map(lambda request: _answers(url, request, column), requests):
+            answers += several
             report(sum(len(one.positive) for one in answers), len(records))
     failures = [one.failure for one in answers if one.failure is not None]
     if len(failures) == len(answers):
@@ -193,6 +141,15 @@ class _Answered:
     positive: NDArray[np.bool_]
     uncertainty: NDArray[np.float64]
     disagreement: NDArray[np.float64]
+
+
+def _answers(url: str, records: Sequence[Mapping[str, Any]], column: Mapping[str, int]) -> list[_Answered]:
+    """What is said of some records, without the request that was sent again in halves."""
+    whole = _classified(url, records, column)
+    if whole.failure is None or whole.failure.reason != UNACCEPTABLE or len(records) == 1:
+        return [whole]
+    middle = len(records) // 2
+    return [*_answers(url, records[:middle], column), *_answers(url, records[middle:], column)]
 
 
 def _classified(url: str, records: Sequence[Mapping[str, Any]], column: Mapping[str, int]) -> _Answered:
@@ -291,3 +248,7 @@ class Annotators:
             for question in task["questions"]
         }
         return {"task_id": task["task_id"], "answers": answers}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
