@@ -19,7 +19,7 @@ from service.errors import WinnowError
 from training.catalogues.left_out import LeftOut
 from training.commands import bundles, labelling, loop, retraining, studies
 from training.commands.workplace import model_store
-from training.console import messages, show_error
+from training.console import messages, show_error, show_warning
 
 # Threads that wait for one another sleep: spinning, a training beside other work took three to six times as long.
 WAIT_POLICY = ("OMP_WAIT_POLICY", "PASSIVE")  # read when torch and LightGBM are loaded, which commands do later
@@ -98,7 +98,7 @@ def _show_warning(
 ) -> None:
     """Show a warning of ours as one line, and any other as it would be shown."""
     if issubclass(category, LeftOut):
-        messages.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False, soft_wrap=True)
+        show_warning(str(message))
     else:
         others(message, category, *place, **further)
 

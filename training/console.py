@@ -37,6 +37,11 @@ def show_error(error: Exception) -> None:
     messages.print(Text.assemble(("error:", "red"), f" {error}"))
 
 
+def show_warning(message: str) -> None:
+    """Say what is left out or in doubt in one line, on standard error."""
+    messages.print(Text.assemble(("warning:", "yellow"), f" {message}"), soft_wrap=True)
+
+
 @contextmanager
 def progress_bars() -> Iterator[ProgressCallback]:
     """Yield a callback that draws one bar a stage on standard error; silent where that is no terminal."""
