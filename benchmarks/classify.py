@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import CONTENDERS, SAME_ON_UVICORN, WINNOW, Contender
+from benchmarks.contenders import CONTENDERS, EMPTY, SAME_ON_UVICORN, WINNOW, Contender
 from benchmarks.load import run_load
 from benchmarks.servers import ROOT, Server, bentoml_home
 from service.bundles.bundle import Bundle, read_bundle
@@ -115,7 +115,7 @@ def _measure(
 
 def _chosen(shape: Shape, only: Sequence[str] | None) -> list[Contender]:
     """With images our application alone: the peers are given none."""
-    some = (WINNOW, SAME_ON_UVICORN) if shape.images else CONTENDERS
+    some = (WINNOW, SAME_ON_UVICORN, EMPTY) if shape.images else CONTENDERS
     return [contender for contender in some if contender is WINNOW or only is None or contender.name in only]
 
 

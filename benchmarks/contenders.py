@@ -1,4 +1,4 @@
-"""Who is compared: Winnow, the same application without BentoML, other people's servers, and the graph alone.
+"""Who is compared: Winnow, the same application without BentoML, other people's servers, and what HTTP costs at least.
 
 All answer from one bundle about the same products. Peers run in environments of their own under build/peers, made on
 first use; measuring is left to `benchmarks.classify`.
@@ -79,9 +79,11 @@ _BENTOML = ("-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}",
 
 WINNOW = Contender("Winnow", (), (), "/readyz")
 SAME_ON_UVICORN = Contender("the same on plain uvicorn", (), (*_UVICORN, "benchmarks.peers.uvicorn_app:app"), "/model")
+EMPTY = Contender("an empty application", (), (*_UVICORN, "benchmarks.peers.empty_app:app"), "/")
 CONTENDERS = (
     WINNOW,
     SAME_ON_UVICORN,
+    EMPTY,
     Contender(
         "FastAPI + onnxruntime",
         ("fastapi", "uvicorn", "uvloop", "httptools"),
