@@ -114,9 +114,14 @@ def _measure(
 
 
 def _chosen(shape: Shape, only: Sequence[str] | None) -> list[Contender]:
-    """With images our application alone: the peers are given none."""
+    """With images our application alone, as the peers are given none; an empty answer beside one product's alone."""
     some = (WINNOW, SAME_ON_UVICORN, EMPTY) if shape.images else CONTENDERS
-    return [contender for contender in some if contender is WINNOW or only is None or contender.name in only]
+    return [
+        contender
+        for contender in some
+        if contender is WINNOW
+        or ((only is None or contender.name in only) and not (contender is EMPTY and shape.n_together > 1))
+    ]
 
 
 def bundle_home(bundle: Path, directory: Path) -> Path:
