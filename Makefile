@@ -29,7 +29,7 @@ test: check ## every check and every test
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
 BENCH  := classify latency members bulk
-bench: install ## every table of docs/benchmarks.md, on the bundle that is served; makes the peers' environments first
+bench: install ## the tables of docs/benchmarks.md, on the bundle that is served; makes the peers' environments first
 	for table in $(BENCH); do $(BIN)/python -m benchmarks.$$table $(CATALOGUE) || exit 1; done
 	$(BIN)/python -m benchmarks.training_cost
 
