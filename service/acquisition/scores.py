@@ -167,14 +167,15 @@ def disagreement(member_probabilities: ArrayLike, present: NDArray[np.bool_], we
     votes, shares = present.astype(np.float64), np.asarray(weights, dtype=np.float64)
     totals = votes @ shares
     safe_totals = np.where(totals > 0.0, totals, 1.0)
-    consensus = np.minimum(_weighted_sum(votes, shares, p) / safe_totals, 1.0)  # rounding can pass 1
-    expected_entropy = _weighted_sum(votes, shares, binary_entropy(p)) / safe_totals
+    consensus = np.minimum(_weighted_sum(shares, p) / safe_totals, 1.0)  # rounding can pass 1
+    expected_entropy = _weighted_sum(shares, binary_entropy(p)) / safe_totals
     divergence: Float = np.clip(binary_entropy(consensus) - expected_entropy, 0.0, 1.0)
     return np.where(votes @ (shares > 0.0) > 1.0, divergence, 0.0)
 
 
-def _weighted_sum(votes: Float, shares: Float, values: Float) -> Float:
-    total: Float = np.einsum("nm,mc,nmc->nc", votes, shares, values)
+def _weighted_sum(shares: Float, values: Float) -> Float:
+    """Over the members; values are 0, and so is their entropy, where a member abstains."""
+    total: Float = np.einsum("mc,nmc->nc", shares, values)
     return total
 
 
