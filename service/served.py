@@ -149,7 +149,9 @@ class Served:
     async def _decode_and_run(self, products: Sequence[Filed]) -> ScoredFiles:
         outcomes = await self._shared.decoders.decode([content for _, content in products], self._image_size)
         faults = [outcome if isinstance(outcome, str) else None for outcome in outcomes]
-        records = to_be_kept(products, faults, self.manifest.fields.image)
+        records = [record for record, _ in products]
+        if self._shared.keeper is not None:  # else nothing waits for labelling
+            records = to_be_kept(products, faults, self.manifest.fields.image)
         pixels = [None if isinstance(outcome, str) else outcome for outcome in outcomes]
         (scored,) = await self._pictured.submit(list(zip(records, pixels, strict=True)))
         return ScoredFiles(scored, faults)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from service.bundles import history
@@ -22,14 +23,15 @@ _ROW = TypeAdapter(Baseline)
 class Shelf:
     """What was measured of one study, one JSON line each.
 
-    Other products, labels, images or options are another file.
+    Other labels, images or options are another file.
     """
 
     def __init__(self, directory: Path, study: Study, options: JointOptions) -> None:
         features = study.train.image_features
-        asked = [asdict(options), None if features is None else features.shape]
+        asked = [asdict(options), features is not None]
         digest = hashlib.blake2b(json.dumps(asked).encode(), digest_size=6)
-        digest.update(study.targets.tobytes() + study.truth.tobytes())
+        for array in (study.targets, study.truth, *(() if features is None else (features,))):
+            digest.update(np.ascontiguousarray(array).data)
         self._path = directory / f"baselines-{study.catalogue.name}-{digest.hexdigest()}.jsonl"
         self.options = options
 

@@ -78,10 +78,6 @@ class Catalogue:
                 f"the classes of {self.name} differ from those of {manifest.version}; train on it first"
             )
 
-    def has(self, part: PartName) -> bool:
-        """Whether the catalogue has this part."""
-        return part in self.tables
-
     def check_filled(self, part: PartName, labels: LabelTable) -> None:
         """Refuse a catalogue without a product in this part, or without this label table of it, before it is read.
 

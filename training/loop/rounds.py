@@ -25,7 +25,7 @@ from training.loop.client import Client
 from training.loop.loop_report import Beside, LoopReport, Round
 from training.loop.newcomers import Newcomers, TestAnswers, measured
 from training.loop.running_service import drift, running_service, wait_until
-from training.loop.shop import Shop, Slice, check_playable, open_shop
+from training.loop.shop import Shop, Slice, open_shop
 from training.loop.simulate import Labelling, Traffic, send
 from training.predict import evaluate_bundle
 from training.pretrained import ImageEncoder
@@ -83,7 +83,6 @@ def loop(
     LoopFailed, ServiceRefused, NoBundle, CatalogueError
         If a part of it does not do its work.
     """
-    check_playable(catalogue, n_rounds=options.n_rounds)
     shop = open_shop(
         catalogue, n_rounds=options.n_rounds, unseen_class=options.unseen_class, error_rate=options.error_rate,
         seed=options.seed,
