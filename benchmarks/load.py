@@ -1,14 +1,18 @@
-"""A small HTTP/1.1 load generator on keep-alive connections, bounded in requests; it counts and times, nothing else."""
+"""A load generator whose connections never pause, bounded in requests: it counts and times, nothing else."""
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.wire import Wire
 
-@dataclass(frozen=True)
+OK = 200
+
+
+@dataclass
 class Load:
     """What one run of requests gave.
 
@@ -41,37 +45,17 @@ def request_bytes(path: str, body: bytes) -> bytes:
 
 def run_load(port: int, requests: Sequence[bytes], *, n_requests: int, concurrency: int) -> Load:
     """Send `n_requests`, taken in turn from `requests`, over `concurrency` connections that never pause."""
-    return asyncio.run(_run(port, requests, n_requests, concurrency))
-
-
-async def _run(port: int, requests: Sequence[bytes], n_requests: int, concurrency: int) -> Load:
-    numbers = iter(range(n_requests))
-    latencies: list[float] = []
-    failures: list[int] = []
-
-    async def connection() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for number in numbers:
-            started = time.perf_counter()
-            writer.write(requests[number % len(requests)])
-            status = await _read_answer(reader)
-            latencies.append(time.perf_counter() - started)
-            if status != 200:
-                failures.append(status)
-        writer.close()
-
+    load = Load(0, 0.0, [])
+    unsent = itertools.islice(itertools.cycle(requests), n_requests)
     started = time.perf_counter()
-    await asyncio.gather(*(connection() for _ in range(concurrency)))
-    return Load(len(failures), time.perf_counter() - started, latencies)
-
-
-async def _read_answer(reader: asyncio.StreamReader) -> int:
-    head = await reader.readuntil(b"\r\n\r\n")
-    fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:] if b":" in line)
-    if b"content-length" in fields:
-        await reader.readexactly(int(fields[b"content-length"]))
-    else:  # in chunks, the last of which is empty
-        while size := int(await reader.readuntil(b"\r\n"), 16):
-            await reader.readexactly(size + 2)
-        await reader.readexactly(2)
-    return int(head[9:12])
+    with Wire(port) as wire:
+        for request in itertools.islice(unsent, concurrency):
+            wire.send(request, time.perf_counter())
+        while wire.n_on_their_way:
+            for status, seconds in wire.answers():
+                load.latencies.append(seconds)
+                load.n_failed += status != OK
+                if request := next(unsent, b""):
+                    wire.send(request, time.perf_counter())
+    load.seconds = time.perf_counter() - started
+    return load

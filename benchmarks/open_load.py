@@ -6,14 +6,15 @@ counts from the time at which a request was due, so the generator wakes as preci
 
 from __future__ import annotations
 
-import asyncio
-import select
-import selectors
+import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
+
+from benchmarks.load import OK
+from benchmarks.wire import Wire
 
 MAX_CONNECTIONS = 1_000
 
@@ -44,56 +45,21 @@ class OpenLoad:
 
 def run_open_load(port: int, requests: Sequence[bytes], *, rate: float, seconds: float, seed: int = 0) -> OpenLoad:
     """Send requests at a mean rate, with exponential times between them (a Poisson process)."""
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(_FineSelector())) as runner:
-        return runner.run(_run(port, requests, rate, seconds, Random(seed)))
-
-
-class _FineSelector(selectors.EpollSelector):
-    """Waits to the microsecond, where epoll rounds up to milliseconds: half a millisecond of every latency."""
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready, after at most so many seconds."""
-        if timeout is not None and timeout > 0:
-            select.select([self.fileno()], [], [], timeout)
-            timeout = 0
-        return super().select(timeout)
-
-
-async def _run(port: int, requests: Sequence[bytes], rate: float, seconds: float, rng: Random) -> OpenLoad:
     load = OpenLoad()
-    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-    room = asyncio.Semaphore(MAX_CONNECTIONS)
-
-    async def one(request: bytes, due: float) -> None:
-        async with room:
-            reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request)
-            status, stays = await _answer(reader)
-            load.statuses[status] += 1
-            if status == 200:
-                load.latencies.append(time.perf_counter() - due)
-            if stays:
-                idle.append((reader, writer))
-            else:
-                writer.close()
-
+    rng = Random(seed)
+    unsent = itertools.cycle(requests)
     started = time.perf_counter()
-    due = started
-    tasks: list[asyncio.Task[None]] = []
-    while due < started + seconds:
-        due += rng.expovariate(rate)
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        tasks.append(asyncio.create_task(one(requests[len(tasks) % len(requests)], due)))
-    await asyncio.gather(*tasks)
+    due, end = started + rng.expovariate(rate), started + seconds
+    with Wire(port) as wire:
+        while due < end or wire.n_on_their_way:
+            now = time.perf_counter()
+            while due <= min(now, end) and wire.n_on_their_way < MAX_CONNECTIONS:
+                wire.send(next(unsent), due)
+                due += rng.expovariate(rate)
+            may_send = due < end and wire.n_on_their_way < MAX_CONNECTIONS
+            for status, latency in wire.answers(until=due if may_send else None):
+                load.statuses[status] += 1
+                if status == OK:
+                    load.latencies.append(latency)
     load.seconds = time.perf_counter() - started
-    for _, writer in idle:
-        writer.close()
     return load
-
-
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
-    """Status, and whether the connection stays open."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = next(int(line.partition(b":")[2]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
-    await reader.readexactly(length)
-    return int(head[9:12]), b"connection: close" not in head

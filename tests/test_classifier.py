@@ -152,7 +152,7 @@ def ended() -> ThreadPoolExecutor:
 def served_by(directory: Path, inference: ThreadPoolExecutor, decoders: Decoders) -> Served:
     metrics = Metrics(CollectorRegistry())
     return Served(
-        directory, Shared(batch_size=8, device="cpu", inference=inference, decoders=decoders, metrics=metrics)
+        directory, Shared(batch_size=16, device="cpu", inference=inference, decoders=decoders, metrics=metrics)
     )
 
 
