@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import io
 import itertools
 import shutil
 import statistics
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -33,7 +35,6 @@ from service.bundles.bundle import Bundle, read_bundle
 from service.bundles.bundle_store import BundleStore
 from service.ensemble import Ensemble
 from service.features.encoder import Encoder, collate
-from service.features.image import decode_image
 from training.catalogues.catalogue import Catalogue, open_catalogue
 
 N_PRODUCTS = 512
@@ -164,7 +165,7 @@ def raw(bundle: Bundle, catalogue: Catalogue, records: Records, *, images: bool)
     products = [catalogue.fields.product(record) for record in records]
 
     def pixels(content: bytes | None) -> NDArray[np.uint8] | None:
-        return None if content is None else decode_image(content, bundle.encoding.image_size)
+        return None if content is None else _square_by_pillow(content, bundle.encoding.image_size)
 
     encoded = [encoder.encode(product, pixels(content)) for product, content in zip(products, contents, strict=True)]
 
@@ -183,6 +184,12 @@ def raw(bundle: Bundle, catalogue: Catalogue, records: Records, *, images: bool)
         return run
 
     return [(f"graph alone, batches of {batch_size}", limit(batch_size)) for batch_size in RAW_BATCHES]
+
+
+def _square_by_pillow(content: bytes, size: int) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft("RGB", (size, size))
+        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _table(measured: dict[str, Measured], shape: Shape, n_rounds: int, n_requests: int) -> Table:

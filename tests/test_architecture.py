@@ -36,6 +36,7 @@ DOORS = {
         "training.demo.catalogue",
     ),
     "rich": ("training.console",),
+    "simplejpeg": ("service.features.jpeg",),
     "sqlalchemy": ("service.label_queue",),
     "typer": ("training.cli", "training.commands"),
 }

@@ -16,6 +16,7 @@ from PIL import Image
 
 from service.errors import UnreadableImage
 from service.features.image import MAX_COPY_BYTES, MAX_PIXELS, Room, decode_image
+from service.features.jpeg import small_jpeg_bytes
 
 
 def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:
@@ -170,3 +171,37 @@ def test_a_square_image_needs_no_border_and_loses_nothing(mode: str) -> None:
         stored = Image.alpha_composite(Image.new("RGBA", stored.size, (255, 255, 255, 255)), stored)
     stored.draft("RGB", (24, 24))
     np.testing.assert_array_equal(found, np.asarray(stored.convert("RGB").resize((24, 24), Image.Resampling.BILINEAR)))
+
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 7, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (7, 300), (129, 127), (640, 480)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "YCbCr"])
+@pytest.mark.parametrize("is_progressive", [True, False])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_a_small_jpeg_has_the_pixels_that_pillow_makes_of_it(
+    mode: str, subsampling: int, is_progressive: bool, sides: tuple[int, int]
+) -> None:
+    buffer = io.BytesIO()
+    picture = PICTURE.resize(sides, Image.Resampling.BICUBIC).convert(mode)
+    picture.save(buffer, "JPEG", subsampling=subsampling, progressive=is_progressive)
+
+    for size in (16, 48, 224):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("service.features.image.small_jpeg_bytes", lambda _: None)
+            by_pillow = decode_image(buffer.getvalue(), size)
+        assert np.array_equal(decode_image(buffer.getvalue(), size), by_pillow)
+
+
+@pytest.mark.parametrize(
+    ("picture", "is_small"),
+    [
+        (PICTURE.resize((1000, 1000)), True),
+        (PICTURE.resize((1001, 1000)), False),
+        (PICTURE.convert("CMYK"), False),
+    ],
+)
+def test_only_small_jpegs_in_usual_colours_pass_pillow_by(picture: Image.Image, is_small: bool) -> None:
+    assert (small_jpeg_bytes(encoded(picture, "JPEG")) is not None) == is_small
+    assert small_jpeg_bytes(encoded(PICTURE, "PNG")) is None

@@ -1,4 +1,4 @@
-"""Images as small squares of pixels, decoded by Pillow with its dangers switched off."""
+"""Images as small squares of pixels, decoded by Pillow with its dangers switched off, small JPEGs without it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from service.errors import UnreadableImage
+from service.features.jpeg import decode_small_jpeg, small_jpeg_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 20_000_000  # read from the header, before a pixel is decoded
@@ -63,11 +64,22 @@ def decode_image(content: bytes, size: int, room: Room | None = None) -> NDArray
         If the content is no JPEG, PNG or WebP, is truncated, or has more than `MAX_PIXELS` pixels or takes more than
         `MAX_BYTES` bytes.
     """
+    room = room or Room()
+    n_bytes = small_jpeg_bytes(content)
+    if n_bytes is not None:
+        with room.held(n_bytes):
+            pixels = decode_small_jpeg(content, size)
+            if pixels is not None:
+                return _fitted(Image.fromarray(pixels), size)
+    return _decoded_by_pillow(content, size, room)
+
+
+def _decoded_by_pillow(content: bytes, size: int, room: Room) -> NDArray[np.uint8]:
     try:
         # Pillow's warning of large images changes nothing here, and warning filters are not safe to change in a thread.
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_pixels(image)
-            with (room or Room()).held(_checked_bytes(image)):
+            with room.held(_checked_bytes(image)):
                 try:
                     return _square(image, size)
                 finally:
@@ -125,12 +137,23 @@ def _is_transparent(image: Image.Image) -> bool:
 
 def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     image.draft("RGB", (size, size))  # lets the JPEG decoder skip resolution nobody needs
-    width, height = image.size
-    scale = size / max(width, height)
-    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    is_large = width * height * _copy_bytes(image) > MAX_COPY_BYTES
-    shrunk = _shrunk(image, max(1, int(1 / scale) // 4)) if is_large else _opaque(image)
-    flat = shrunk.resize(fitted, Image.Resampling.BILINEAR)
+    is_large = image.width * image.height * _copy_bytes(image) > MAX_COPY_BYTES
+    if not is_large:
+        return _fitted(_opaque(image), size)
+    shrunk = _shrunk(image, max(1, max(image.size) // size // 4))
+    return _fitted(shrunk, size, _fitting(image.size, size))
+
+
+def _fitting(sides: tuple[int, int], size: int) -> tuple[int, int]:
+    """Width and height that fit a square, in the proportion of some sides."""
+    scale = size / max(sides)
+    return max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
+
+
+def _fitted(image: Image.Image, size: int, sides: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """An RGB image scaled to some sides, by default those that fit, in the middle of a white square."""
+    fitted = sides or _fitting(image.size, size)
+    flat = image.resize(fitted, Image.Resampling.BILINEAR)
     if fitted == (size, size):
         return np.asarray(flat, dtype=np.uint8)
     canvas = Image.new("RGB", (size, size), BACKGROUND)
