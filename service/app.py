@@ -39,7 +39,8 @@ from service.telemetry.metrics_directory import join_directory, open_directory
 from service.worker import Worker, make_worker, running
 
 # BentoML answers these, for all its workers; everything else is ours and passes it by.
-BENTOML_ROUTES = frozenset({"/metrics", "/livez", "/readyz", "/healthz", "/schema.json"})
+METRICS = "/metrics"
+BENTOML_ROUTES = frozenset({METRICS, "/livez", "/readyz", "/healthz", "/schema.json"})
 
 CLASSIFY = "/classify"
 READING = ("GET", "HEAD")  # methods that BentoML's routes know
@@ -72,6 +73,7 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with running(worker, settings, metrics, on_loaded=on_loaded):
             yield
+        metrics.write()
 
     app = FirstRoute(
         method="POST",
@@ -98,7 +100,8 @@ def guarded(app: ASGIApp, settings: Settings, *, on_refusal: Callable[[Reason], 
         n_running=settings.max_running, n_waiting=settings.max_waiting, wait_seconds=settings.wait_seconds
     )
     inside = Guards(app, bodies=bodies, admission=admission, needs_slot=_needs_slot, on_refusal=on_refusal)
-    return PageHeaders(AccessGuard(inside, key_ring(settings)), image_hosts=parse_hosts(settings.image_hosts))
+    known = AccessGuard(inside, key_ring(settings))
+    return PageHeaders(known, image_hosts=parse_hosts(settings.image_hosts), bare=frozenset({CLASSIFY}))
 
 
 def key_ring(settings: Settings) -> KeyRing:
@@ -191,6 +194,8 @@ class WinnowService(Service[Any]):  # type: ignore[misc]  # BentoML's class is u
             if scope["type"] != "http" or scope["path"] not in BENTOML_ROUTES:
                 await (around if scope["type"] != "http" else _pass_on)(scope, receive, send)
             elif scope["method"] in READING:
+                if scope["path"] == METRICS:
+                    application.state.inner.state.metrics.write()
                 await around(scope, receive, send)
             else:
                 await problem(405, "method not allowed", "this is only read", headers={"allow": ", ".join(READING)})(

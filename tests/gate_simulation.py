@@ -73,6 +73,6 @@ def judged(rng: np.random.Generator, world: Traffic, *, n_labelled: int = 500) -
 
 
 def _question_weights(probabilities: Float) -> Float:
-    doubt = binary_entropy(probabilities)
+    doubt = np.asarray(binary_entropy(probabilities), dtype=np.float64)
     means = ScoreMeans(cubed(doubt).mean(axis=0), probabilities.mean(axis=0), float(len(doubt)))
     return question_weights(Scores(doubt, np.zeros_like(doubt), doubt), probabilities, means=means).weights

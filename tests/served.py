@@ -24,11 +24,13 @@ class Backend:
 
     client: TestClient
     registry: CollectorRegistry
+    metrics: Metrics
     classifier: Classifier
     routes: list[Route]
 
     def number(self, name: str, **labels: str) -> float | None:
         """Value of a metric's sample."""
+        self.metrics.write()
         return self.registry.get_sample_value(name, labels)
 
 
@@ -41,4 +43,4 @@ def serving(home: Path, *, fetcher: ImageFetcher | None = None, **environment: s
     app = create_app(settings, metrics, fetcher=fetcher)
     whole = guarded(app, settings, on_refusal=metrics.requests.refused)
     with TestClient(whole, base_url="http://127.0.0.1:3000", raise_server_exceptions=False) as client:
-        yield Backend(client, registry, app.state.classifier, [r for r in app.routes if isinstance(r, Route)])
+        yield Backend(client, registry, metrics, app.state.classifier, [r for r in app.routes if isinstance(r, Route)])

@@ -59,13 +59,15 @@ def test_an_unforeseen_error_is_a_problem_of_ours_and_counted(caplog: pytest.Log
         raise LookupError("quoting what a client sent")
 
     registry = CollectorRegistry()
+    metrics = Metrics(registry)
     app = Starlette(
         routes=[Route("/fail", fail)],
-        middleware=[Middleware(Border, metrics=Metrics(registry).requests)],
+        middleware=[Middleware(Border, metrics=metrics.requests)],
         exception_handlers=EXCEPTION_HANDLERS,
     )
 
     answer = TestClient(app).get("/fail")
+    metrics.write()
 
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "quoting" not in answer.text

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ import yaml
 from service.app import LARGE_ALLOCATIONS
 from service.bundles.bundle_store import BundleStore
 from service.launch import command, environment, welcome
+from service.telemetry.tally import DELAY_SECONDS
 from tests.server import Server, running
 from tests.tiny_bundle import EXAMPLE, write_tiny_bundle
 
@@ -40,6 +42,15 @@ def promoted(home: Path) -> Path:
 def samples(server: Server, name: str) -> dict[str, float]:
     lines = (line for line in server.get("/metrics").text.splitlines() if re.match(rf"{name}[{{ ]", line))
     return {labels: float(value) for labels, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def settled(server: Server, name: str) -> dict[str, float]:
+    """Numbers that have come to rest: a worker writes what it counts a moment after its answer."""
+    found: dict[str, float] = {}
+    while (now := samples(server, name)) != found:
+        found = now
+        time.sleep(4 * DELAY_SECONDS)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +71,13 @@ def test_two_workers_answer_and_add_up_their_metrics(server: Server) -> None:
     assert len({answer.text for answer in answers}) == 1
     assert len(re.findall("bundle loaded", server.log.read_text())) == 2
     for _ in range(4):  # whichever worker is asked
-        assert samples(server, "winnow_requests_total")[counted] == before + 40
+        assert settled(server, "winnow_requests_total")[counted] == before + 40
 
 
 def test_a_second_server_on_one_home_leaves_the_first_its_numbers(server: Server, tmp_path: Path) -> None:
     counted = 'winnow_requests_total{outcome="ok",route="/model"}'
     server.get("/model")
-    before = samples(server, "winnow_requests_total")[counted]
+    before = settled(server, "winnow_requests_total")[counted]
 
     variables = {"WINNOW_DATABASE_URL": f"sqlite:///{tmp_path / 'queue.sqlite3'}"}
     with running(server.log.parent, variables=variables) as second:
@@ -75,7 +86,7 @@ def test_a_second_server_on_one_home_leaves_the_first_its_numbers(server: Server
         server.get("/model")
 
     assert (first_then, second_then) == (before, 0.0)
-    assert samples(server, "winnow_requests_total")[counted] == before + 1
+    assert settled(server, "winnow_requests_total")[counted] == before + 1
 
 
 def test_workers_give_large_blocks_of_memory_back(server: Server) -> None:

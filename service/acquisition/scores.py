@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float64]
+Floating = NDArray[np.floating[Any]]
 
 ETA = 0.5  # share of disagreement in the doubt
 FLOOR = 0.1  # share of the sampling weight that every question gets, however plain
 N_QUESTIONS = 5  # questions asked of one product
 MEMORY = 20_000  # products; older ones fade from the running means
 _EDGE = 1e-6  # thresholds are kept this far from 0 and 1
+_LEAST = 2e-38  # whose logarithm is finite in single precision, too
 _LEAST_MEAN = 1e-4  # a running mean below this would let one product outweigh a cohort
 
 
@@ -115,16 +118,22 @@ class QuestionWeights:
     reasons: NDArray[np.uint8]
 
 
-def binary_entropy(probabilities: ArrayLike) -> Float:
-    """Entropy of a yes/no answer, in bits: 0 at 0 and 1, 1 at one half; of the shape of the input."""
-    p = np.asarray(probabilities, dtype=np.float64)
+def binary_entropy(probabilities: ArrayLike) -> Floating:
+    """Entropy of a yes/no answer, in bits: 0 at 0 and 1, 1 at one half; of the shape and precision of the input."""
+    p = _floating(probabilities)
     entropy = _x_log2_x(p)
     entropy += _x_log2_x(1.0 - p)
     return np.negative(entropy, out=entropy)
 
 
-def _x_log2_x(x: Float) -> Float:
-    terms = np.maximum(x, np.finfo(np.float64).tiny, out=np.empty_like(x))
+def _floating(values: ArrayLike) -> Floating:
+    """As they are in single precision, which is what a graph gives and takes half the time, else in double."""
+    given = np.asarray(values)
+    return given if given.dtype == np.float32 else given.astype(np.float64)
+
+
+def _x_log2_x(x: Floating) -> Floating:
+    terms = np.maximum(x, _LEAST, out=np.empty_like(x))
     np.log2(terms, out=terms)
     terms *= x
     return terms
@@ -145,7 +154,7 @@ def uncertainty(probabilities: ArrayLike, thresholds: ArrayLike) -> Float:
     p = np.asarray(probabilities, dtype=np.float64)
     t = np.clip(np.asarray(thresholds, dtype=np.float64), _EDGE, 1.0 - _EDGE)
     yes, no = p * (1.0 - t), (1.0 - p) * t  # odds of sigmoid(logit p - logit t), finite at p = 0 and p = 1
-    return binary_entropy(yes / (yes + no))
+    return binary_entropy(yes / (yes + no)).astype(np.float64, copy=False)
 
 
 def disagreement(member_probabilities: ArrayLike, present: NDArray[np.bool_], weights: ArrayLike) -> Float:
@@ -163,19 +172,20 @@ def disagreement(member_probabilities: ArrayLike, present: NDArray[np.bool_], we
 
     Source: Houlsby et al. 2011, arXiv:1112.5745; Beluch et al. 2018.
     """
-    p = np.where(present[:, :, None], np.asarray(member_probabilities, dtype=np.float64), 0.0)
-    votes, shares = present.astype(np.float64), np.asarray(weights, dtype=np.float64)
+    given = _floating(member_probabilities)
+    p = np.where(present[:, :, None], given, given.dtype.type(0))
+    votes, shares = present.astype(p.dtype), np.asarray(weights, dtype=p.dtype)
     totals = votes @ shares
-    safe_totals = np.where(totals > 0.0, totals, 1.0)
+    safe_totals = np.where(totals > 0.0, totals, p.dtype.type(1))
     consensus = np.minimum(_weighted_sum(shares, p) / safe_totals, 1.0)  # rounding can pass 1
     expected_entropy = _weighted_sum(shares, binary_entropy(p)) / safe_totals
-    divergence: Float = np.clip(binary_entropy(consensus) - expected_entropy, 0.0, 1.0)
-    return np.where(votes @ (shares > 0.0) > 1.0, divergence, 0.0)
+    divergence = np.clip(binary_entropy(consensus) - expected_entropy, 0.0, 1.0)
+    return np.where(votes @ (shares > 0.0) > 1.0, divergence, 0.0).astype(np.float64, copy=False)
 
 
-def _weighted_sum(shares: Float, values: Float) -> Float:
+def _weighted_sum(shares: Floating, values: Floating) -> Floating:
     """Over the members; values are 0, and so is their entropy, where a member abstains."""
-    total: Float = np.einsum("mc,nmc->nc", shares, values)
+    total: Floating = np.einsum("mc,nmc->nc", shares, values)
     return total
 
 

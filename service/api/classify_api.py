@@ -13,6 +13,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from service.api.bodies import whole_body
+from service.api.page_headers import NOT_A_PAGE
 from service.api.problems import winnow_problem
 from service.api.product_reader import Posted, ProductReader
 from service.classifier import Classification, Classifier
@@ -44,7 +45,7 @@ class ClassifyApi:
         except WinnowError as error:
             await winnow_problem(error)(scope, receive, send)
             return
-        headers = [JSON_HEADER, (b"content-length", b"%d" % len(content))]
+        headers = [JSON_HEADER, NOT_A_PAGE, (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from service.api.bodies import BodyReader, Hangup, replaying
+from service.api.page_headers import NOT_A_PAGE
 from service.errors import BodyTimedOut, BodyTooLarge, NoRoom, Overloaded, TooManyRequests, TurnedAway
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ async def refuse(
     content = json.dumps(problem).encode()
     headers = [
         (b"content-type", b"application/problem+json"),
+        NOT_A_PAGE,
         (b"content-length", str(len(content)).encode()),
         *((name.encode(), value.encode()) for name, value in refusal.headers),
     ]

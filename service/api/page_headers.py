@@ -1,8 +1,11 @@
-"""Headers that keep our pages to our own scripts, styles and hosts, and out of other sites' frames."""
+"""Headers that keep our pages to our own scripts, styles and hosts, and out of other sites' frames.
+
+Answers for programs alone need none of them, and say by `NOT_A_PAGE` that no browser may take them for a page.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,8 +13,9 @@ if TYPE_CHECKING:
 
 Header = tuple[bytes, bytes]
 
+NOT_A_PAGE: Header = (b"x-content-type-options", b"nosniff")
 ALWAYS: tuple[Header, ...] = (
-    (b"x-content-type-options", b"nosniff"),
+    NOT_A_PAGE,
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -30,17 +34,23 @@ def content_security_policy(image_hosts: Iterable[str]) -> str:
 
 
 class PageHeaders:
-    """ASGI middleware: adds the headers to every answer; one that the application has set stays."""
+    """ASGI middleware: adds the headers to every answer; one that the application has set stays.
 
-    def __init__(self, app: ASGIApp, *, image_hosts: Iterable[str] = ()) -> None:
+    Parameters
+    ----------
+    bare : paths that answer programs alone, at a rate at which these headers would cost more than they are worth
+    """
+
+    def __init__(self, app: ASGIApp, *, image_hosts: Iterable[str] = (), bare: Collection[str] = ()) -> None:
         self._app = app
+        self._bare = bare
         policy = content_security_policy(image_hosts).encode()
         self._headers = (*ALWAYS, (b"content-security-policy", policy))
         self._names = frozenset(name for name, _ in self._headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, with the headers."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in self._bare:
             await self._app(scope, receive, send)
             return
 

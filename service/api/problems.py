@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.page_headers import NOT_A_PAGE
 from service.errors import WinnowError
 from service.telemetry.request_metrics import Outcome, RequestMetrics
 
@@ -38,7 +39,9 @@ def problem(
 ) -> Response:
     """A problem document; `members` is what it says beyond the usual, as `errors` with the fields to blame."""
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
-    return Response(to_json(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    response = Response(to_json(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    response.raw_headers.append(NOT_A_PAGE)
+    return response
 
 
 async def answer_winnow_error(_: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ PRODUCTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class ClassifyMetrics:
-    """What the classifier counts: of requests in the event loop's thread, of batches in any."""
+    """What the classifier counts, from any thread."""
 
     def __init__(self, registry: MetricRegistry, tally: Tally) -> None:
         self._tally = tally
@@ -49,10 +49,10 @@ class ClassifyMetrics:
         self._image_fetches.labels(outcome).inc()
 
     def batch_stage(self, stage: BatchStage, seconds: float) -> None:
-        """Count the time of one stage of a batch; from any thread."""
-        self._stages[stage].observe(seconds)
+        """Count the time of one stage of a batch."""
+        self._tally.observe(self._stages[stage], seconds)
 
     def batch(self, n_products: int, seconds: float) -> None:
         """Count one run of the graph."""
-        self._batch_products.observe(n_products)
-        self._batch_seconds.observe(seconds)
+        self._tally.observe(self._batch_products, n_products)
+        self._tally.observe(self._batch_seconds, seconds)

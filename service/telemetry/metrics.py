@@ -19,11 +19,15 @@ class Metrics:
     def __init__(self, registry: ClientRegistry | None = None) -> None:
         """Register the metrics, in the process's own registry unless another is given."""
         made = MetricRegistry(registry)
-        tally = Tally()  # for what every request counts, in the event loop's thread
-        self.requests = RequestMetrics(made, tally)
-        self.classify = ClassifyMetrics(made, tally)
+        self._tally = Tally()  # for what every request counts
+        self.requests = RequestMetrics(made, self._tally)
+        self.classify = ClassifyMetrics(made, self._tally)
         self.bundle = BundleMetrics(made)
         self.traffic = TrafficMetrics(made)
         self.queue = QueueMetrics(made)
         self.quality = QualityMetrics(made)
         self.retraining = RetrainingMetrics(made)
+
+    def write(self) -> None:
+        """Write what waits to be written; to be called before the numbers are read."""
+        self._tally.write()

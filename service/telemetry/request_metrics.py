@@ -12,7 +12,7 @@ Outcome = Literal["ok", "refused", "failed"]
 
 
 class RequestMetrics:
-    """What the border counts, in the event loop's thread."""
+    """What the border counts."""
 
     def __init__(self, registry: MetricRegistry, tally: Tally) -> None:
         self._tally = tally
