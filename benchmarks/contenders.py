@@ -27,8 +27,16 @@ def _ours(records: Records) -> bytes:
 
 
 def _mlserver(records: Records) -> bytes:
+    return _tensor(records, [len(records)])
+
+
+def _triton(records: Records) -> bytes:
+    return _tensor(records, [len(records), 1])
+
+
+def _tensor(records: Records, shape: Sequence[int]) -> bytes:
     texts = [json.dumps(record) for record in records]
-    tensor = {"name": "products", "shape": [len(texts)], "datatype": "BYTES", "data": texts}
+    tensor = {"name": "products", "shape": shape, "datatype": "BYTES", "data": texts}
     return request_bytes("/v2/models/winnow/infer", json.dumps({"inputs": [tensor]}).encode())
 
 
@@ -93,6 +101,10 @@ CONTENDERS = (
     Contender(
         "MLServer", ("mlserver",), ("-m", "benchmarks.peers.mlserver_app", "--port", "{port}"),
         "/v2/models/winnow/ready", request=_mlserver,
+    ),
+    Contender(
+        "Triton (Python backend)", ("nvidia-pytriton",), ("-m", "benchmarks.peers.triton_app", "--port", "{port}"),
+        "/v2/models/winnow/ready", request=_triton,
     ),
     Contender(
         "LitServe", ("litserve", "uvloop", "httptools"), ("-m", "benchmarks.peers.litserve_app", "--port", "{port}"),
