@@ -18,7 +18,17 @@ from tests.catalogues import bad_images
 from tests.small_catalogue import PRODUCTS, TOML, make_catalogue, png
 from training.catalogues.catalogue import open_catalogue
 from training.catalogues.catalogue_file import read_catalogue_file
-from training.catalogues.cells import NUMBERS, TEXTS, Place, category_cell, number_cell, plain_column, text_cell
+from training.catalogues.cells import (
+    NUMBERS,
+    TEXTS,
+    Place,
+    category_cell,
+    id_cell,
+    number_cell,
+    plain_column,
+    plain_ids,
+    text_cell,
+)
 from training.catalogues.tables import BATCH_ROWS, write_table
 
 FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion"
@@ -219,6 +229,12 @@ def test_a_column_that_counts_as_plain_passes_the_check_of_every_cell_unchanged(
             checked = [check(cell, place) for cell in cells]
             assert checked == cells
             assert list(map(type, checked)) == list(map(type, cells))
+
+
+@given(st.lists(st.sampled_from(["7", "a b", " 7", "", 7, None]) | st.text(max_size=3), max_size=3))
+def test_ids_that_count_as_plain_pass_the_check_of_every_id_unchanged(cells: list[object]) -> None:
+    if plain_ids(cells):
+        assert [id_cell(cell, Place(Path("table.jsonl"), "sku", 1)) for cell in cells] == cells
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

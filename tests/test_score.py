@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -255,3 +255,18 @@ def test_without_images_a_chunk_holds_more_and_no_row_is_lost(tmp_path: Path) ->
         (1, 4 * BATCH_ROWS + 1, BATCH_ROWS + 3),
     ]
     assert [cell for chunk in found for cell in chunk.columns["sku"]] == [row["sku"] for row in rows]
+
+
+def test_a_chunk_ends_where_images_begin(tmp_path: Path) -> None:
+    catalogue = open_catalogue(without_images(tmp_path))
+    fields = catalogue.fields.model_copy(update={"image": "photo"})
+    products: dict[str, Sequence[object]] = {"sku": [f"p{number}" for number in range(3 * BATCH_ROWS)]}
+    products |= {name: [None] * len(products["sku"]) for name in catalogue.fields.columns if name != "sku"}
+    pictures = [None] * BATCH_ROWS + [b"picture"] + [None] * (2 * BATCH_ROWS - 1)
+    table = catalogue.path("stream").with_suffix(".parquet")
+    write_table(table, {**products, "photo": pictures})
+    tables = {**catalogue.tables, "stream": catalogue.tables["stream"].model_copy(update={"products": table.name})}
+
+    found = chunks(replace(catalogue, fields=fields, tables=tables), "stream")
+
+    assert [chunk.n_rows for chunk in found] == [2 * BATCH_ROWS, BATCH_ROWS]

@@ -102,7 +102,7 @@ class Catalogue:
             If the part is not there or a cell is not what its column should hold.
         """
         for record in self._records(part):
-            yield without_missing(record)
+            yield without_missing(record, self.fields.image)
 
     def path(self, part: PartName) -> Path:
         """The table of a part's products."""
@@ -120,7 +120,7 @@ class Catalogue:
         CatalogueError
             If a cell is not what its column should hold.
         """
-        return [without_missing(record) for record in self._checked(part, batch, first_row)]
+        return [without_missing(record, self.fields.image) for record in self._checked(part, batch, first_row)]
 
     def merchant_labels(self, part: PartName) -> tuple[dict[str, int], Labels] | None:
         """The row of each product's id, and the labels of the rows; None if the part has no merchant labels."""

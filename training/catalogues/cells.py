@@ -140,6 +140,14 @@ def plain_column(cells: Sequence[object], *, kinds: frozenset[type]) -> bool:
     return str not in found or _are_plain(list(filter(None, cells)))  # type: ignore[arg-type]  # they are texts
 
 
+def plain_ids(cells: Sequence[object]) -> bool:
+    """Whether all cells are ids as they stand."""
+    if set(map(type, cells)) != {str}:
+        return False
+    texts: Sequence[str] = cells  # type: ignore[assignment]  # as just seen
+    return all(texts) and _are_plain(texts) and list(map(str.strip, texts)) == list(texts)
+
+
 def label_column(cells: Sequence[object], place: Place) -> NDArray[np.int8]:
     """Labels of one class: (n_rows,), 1 yes, 0 no, -1 unknown; `place` is that of the first cell."""
     try:

@@ -22,6 +22,7 @@ from training.catalogues.cells import (
     image_cell,
     number_cell,
     plain_column,
+    plain_ids,
     text_cell,
 )
 from training.catalogues.tables import Cells
@@ -49,16 +50,17 @@ def checked_records(
     plain = _plain(fields)
     columns = [
         cells
-        if plain_column(cells, kinds=plain.get(column, NOTHING))
+        if (plain_ids(cells) if column == fields.id else plain_column(cells, kinds=plain.get(column, NOTHING)))
         else [checks[column](cell, Place(table, column, row)) for row, cell in enumerate(cells, first_row)]
         for column, cells in batch.items()
     ]
     return [dict(zip(batch, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def without_missing(record: Record) -> Record:
+def without_missing(record: Record, image_field: str | None) -> Record:
     """The record as a feed posts it: None for an image that is not there."""
-    return {name: None if isinstance(cell, MissingImage) else cell for name, cell in record.items()}
+    is_missing = image_field is not None and isinstance(record[image_field], MissingImage)
+    return {**record, image_field: None} if image_field and is_missing else record
 
 
 def _checks(fields: FieldSpec, directory: Path) -> dict[str, Callable[[object, Place], object]]:
@@ -71,6 +73,6 @@ def _checks(fields: FieldSpec, directory: Path) -> dict[str, Callable[[object, P
 
 
 def _plain(fields: FieldSpec) -> dict[str, frozenset[type]]:
-    """Types of cells that need no check of their own, by column; an id always needs one."""
+    """Types of cells that need no check of their own, by column."""
     plain = dict.fromkeys(fields.text, TEXTS) | dict.fromkeys(fields.numerical, NUMBERS)
-    return plain | {field.column: TEXTS for field in fields.categorical} | {fields.id: frozenset()}
+    return plain | {field.column: TEXTS for field in fields.categorical}

@@ -22,13 +22,13 @@ from service.bundles.bundle import read_manifest
 from service.errors import CatalogueError
 from training.catalogues.catalogue import Catalogue
 from training.catalogues.catalogue_file import PartName
-from training.catalogues.tables import count_rows
+from training.catalogues.tables import Cells, count_rows
 from training.progress import Progress
 from training.scoring.scored_table import check_suffix, join
 from training.scoring.scoring import Chunk, start_worker, write_scores
 
 ORIGIN = "origin.json"  # says what the finished chunks belong to
-BATCHES_WITHOUT_IMAGES = 4  # of the table, in a chunk: a file has a price of its own
+BATCHES = 4  # of the table, in a chunk, which ends sooner where there are images: a file has a price of its own
 AHEAD = 2  # chunks a worker that are read before their turn, so that none waits for the disk
 
 Result = TypeVar("Result")
@@ -74,15 +74,24 @@ def score_catalogue(
 
 def chunks(catalogue: Catalogue, part: PartName) -> Iterator[Chunk]:
     """The rows of a part, some at a time."""
-    first_row, batches = 1, iter(catalogue.batches(part))
-    n_batches = 1 if catalogue.fields.image else BATCHES_WITHOUT_IMAGES
+    first_row, batches = 1, catalogue.batches(part)
     for number in itertools.count():
-        some = list(itertools.islice(batches, n_batches))
+        some = _some(batches, catalogue.fields.image)
         if not some:
             return
         columns = {name: [cell for batch in some for cell in batch[name]] for name in some[0]}
         yield Chunk(number, first_row, columns)
         first_row += len(columns[catalogue.fields.id])
+
+
+def _some(batches: Iterator[dict[str, Cells]], image: str | None) -> list[dict[str, Cells]]:
+    """The batches of one chunk, of which the last alone may have images."""
+    some: list[dict[str, Cells]] = []
+    for batch in itertools.islice(batches, BATCHES):
+        some.append(batch)
+        if image and any(batch[image]):
+            break
+    return some
 
 
 @contextmanager
@@ -130,6 +139,7 @@ def _origin(directory: Path, catalogue: Catalogue, part: PartName) -> dict[str, 
         "table": str(table.resolve()),
         "table_bytes": stat.st_size,
         "table_changed_ns": stat.st_mtime_ns,
+        "chunk_batches": BATCHES,
     }
 
 
