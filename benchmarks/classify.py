@@ -52,17 +52,20 @@ class Shape:
     Parameters
     ----------
     n_together : products a request
+    image_side : pixels to which the longer side of each image is brought first; as it is in the catalogue by default
     """
 
     title: str
     n_together: int = 1
     images: bool = False
+    image_side: int | None = None
 
 
 SHAPES = {
     "1": Shape("one product a request"),
     "64": Shape("64 products a request", n_together=64),
     "images": Shape("one product with its image a request", images=True),
+    "photos": Shape("one product with an image of 600 pixels a request", images=True, image_side=600),
 }
 
 
@@ -104,6 +107,8 @@ def _measure(
     only: Sequence[str] | None,
 ) -> dict[str, Measured]:
     records = list(itertools.islice(catalogue.records("test"), N_PRODUCTS))
+    if side := shape.image_side:
+        records = [_with_side(record, catalogue.fields.image, side) for record in records]
     bodies = [posted(catalogue, record, images=shape.images) for record in records]
     with ExitStack() as stack:
         measures: dict[str, Measure] = dict(raw(read_bundle(directory), catalogue, records, images=shape.images))
@@ -184,6 +189,17 @@ def raw(bundle: Bundle, catalogue: Catalogue, records: Records, *, images: bool)
         return run
 
     return [(f"graph alone, batches of {batch_size}", limit(batch_size)) for batch_size in RAW_BATCHES]
+
+
+def _with_side(record: dict[str, Any], column: str | None, side: int) -> dict[str, Any]:
+    if not column or record[column] is None:
+        return record
+    with Image.open(io.BytesIO(record[column])) as image:
+        scale = side / max(image.size)
+        width, height = (round(length * scale) for length in image.size)
+        large, buffer = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC), io.BytesIO()
+    large.save(buffer, "JPEG", quality=85)
+    return {**record, column: buffer.getvalue()}
 
 
 def _square_by_pillow(content: bytes, size: int) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from service.errors import UnreadableImage
 from service.features.image import MAX_COPY_BYTES, MAX_PIXELS, Room, decode_image
-from service.features.jpeg import small_jpeg_bytes
+from service.features.jpeg import small_jpeg_sides
 
 
 def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:
@@ -180,18 +180,19 @@ PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 7, 3), d
 @pytest.mark.parametrize("mode", ["RGB", "L", "YCbCr"])
 @pytest.mark.parametrize("is_progressive", [True, False])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_a_small_jpeg_has_the_pixels_that_pillow_makes_of_it(
+def test_a_small_jpeg_looks_as_pillow_makes_it_look(
     mode: str, subsampling: int, is_progressive: bool, sides: tuple[int, int]
 ) -> None:
     buffer = io.BytesIO()
     picture = PICTURE.resize(sides, Image.Resampling.BICUBIC).convert(mode)
     picture.save(buffer, "JPEG", subsampling=subsampling, progressive=is_progressive)
 
-    for size in (16, 48, 224):
+    for size in (48, 224):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("service.features.image.small_jpeg_bytes", lambda _: None)
-            by_pillow = decode_image(buffer.getvalue(), size)
-        assert np.array_equal(decode_image(buffer.getvalue(), size), by_pillow)
+            patch.setattr("service.features.image.small_jpeg_sides", lambda _: None)
+            by_pillow = decode_image(buffer.getvalue(), size).astype(int)
+        away = np.abs(decode_image(buffer.getvalue(), size) - by_pillow)
+        assert away.mean() < (2 if max(sides) > size else 1e-9)  # smaller ones are the same to the last pixel
 
 
 @pytest.mark.parametrize(
@@ -203,5 +204,5 @@ def test_a_small_jpeg_has_the_pixels_that_pillow_makes_of_it(
     ],
 )
 def test_only_small_jpegs_in_usual_colours_pass_pillow_by(picture: Image.Image, is_small: bool) -> None:
-    assert (small_jpeg_bytes(encoded(picture, "JPEG")) is not None) == is_small
-    assert small_jpeg_bytes(encoded(PICTURE, "PNG")) is None
+    assert small_jpeg_sides(encoded(picture, "JPEG")) == (picture.size if is_small else None)
+    assert small_jpeg_sides(encoded(PICTURE, "PNG")) is None

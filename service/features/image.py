@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from service.errors import UnreadableImage
-from service.features.jpeg import decode_small_jpeg, small_jpeg_bytes
+from service.features.jpeg import PIXEL_BYTES, Sides, decode_small_jpeg, small_jpeg_sides
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 20_000_000  # read from the header, before a pixel is decoded
@@ -65,12 +65,13 @@ def decode_image(content: bytes, size: int, room: Room | None = None) -> NDArray
         `MAX_BYTES` bytes.
     """
     room = room or Room()
-    n_bytes = small_jpeg_bytes(content)
-    if n_bytes is not None:
-        with room.held(n_bytes):
-            pixels = decode_small_jpeg(content, size)
+    sides = small_jpeg_sides(content)
+    if sides is not None:
+        fitted = _fitting(sides, size)
+        with room.held(sides[0] * sides[1] * PIXEL_BYTES):
+            pixels = decode_small_jpeg(content, sides, at_least=fitted)
             if pixels is not None:
-                return _fitted(Image.fromarray(pixels), size)
+                return _fitted(Image.fromarray(pixels), fitted, size)
     return _decoded_by_pillow(content, size, room)
 
 
@@ -138,21 +139,18 @@ def _is_transparent(image: Image.Image) -> bool:
 def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     image.draft("RGB", (size, size))  # lets the JPEG decoder skip resolution nobody needs
     is_large = image.width * image.height * _copy_bytes(image) > MAX_COPY_BYTES
-    if not is_large:
-        return _fitted(_opaque(image), size)
-    shrunk = _shrunk(image, max(1, max(image.size) // size // 4))
-    return _fitted(shrunk, size, _fitting(image.size, size))
+    shrunk = _shrunk(image, max(1, max(image.size) // size // 4)) if is_large else _opaque(image)
+    return _fitted(shrunk, _fitting(image.size, size), size)
 
 
-def _fitting(sides: tuple[int, int], size: int) -> tuple[int, int]:
+def _fitting(sides: Sides, size: int) -> Sides:
     """Width and height that fit a square, in the proportion of some sides."""
     scale = size / max(sides)
     return max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
 
 
-def _fitted(image: Image.Image, size: int, sides: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """An RGB image scaled to some sides, by default those that fit, in the middle of a white square."""
-    fitted = sides or _fitting(image.size, size)
+def _fitted(image: Image.Image, fitted: Sides, size: int) -> NDArray[np.uint8]:
+    """An RGB image scaled to sides that fit, in the middle of a white square."""
     flat = image.resize(fitted, Image.Resampling.BILINEAR)
     if fitted == (size, size):
         return np.asarray(flat, dtype=np.uint8)
