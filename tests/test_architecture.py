@@ -30,6 +30,7 @@ DOORS = {
     "PIL": ("service.features.image", "training.demo.pictures"),
     "prometheus_client": ("service.telemetry.registry",),
     "psycopg": ("service.label_queue",),
+    "pybase64": ("service.api.product_reader",),
     "pyarrow": (
         "training.catalogues.tables",
         "training.scoring.scored_table",

@@ -6,12 +6,12 @@ Pydantic checks the bytes in one pass; what it finds is said in our words, by pr
 
 from __future__ import annotations
 
-import binascii
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Required
 
+import pybase64
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
@@ -166,7 +166,7 @@ def decode_base64(text: str) -> bytes:
     ValueError
         If there is any other character, padding is wrong, or nothing is in it.
     """
-    content = binascii.a2b_base64(text, strict_mode=True)
+    content = pybase64.b64decode(text, validate=True)
     if not content:
         raise ValueError("empty")
     return content
