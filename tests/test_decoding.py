@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+from contextlib import nullcontext
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from service.decoding import Decoders, Outcome
@@ -14,10 +16,14 @@ from service.features.image import decode_image
 SIZE = 32
 
 
-def picture(shade: int, width: int = 40, height: int = 24) -> bytes:
+def picture(shade: int, width: int = 40, height: int = 24, *, file_format: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (shade, 255 - shade, 90)).save(buffer, "PNG")
+    Image.new("RGB", (width, height), (shade, 255 - shade, 90)).save(buffer, file_format)
     return buffer.getvalue()
+
+
+def thumbnail(width: int = 40, height: int = 24) -> bytes:
+    return picture(7, width, height, file_format="JPEG")
 
 
 def test_images_of_batches_at_once_come_back_to_their_places() -> None:
@@ -42,3 +48,23 @@ def test_images_of_batches_at_once_come_back_to_their_places() -> None:
             assert isinstance(outcome, np.ndarray)
             np.testing.assert_array_equal(outcome, decode_image(content, SIZE))
     assert len(turns) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "is_light"),
+    [
+        ([], True),
+        ([thumbnail(), None, thumbnail()], True),
+        ([thumbnail(1000, 500)], True),
+        ([thumbnail(1000, 500), thumbnail(1, 1)], False),  # too many pixels together
+        ([thumbnail(), picture(7)], False),  # a PNG may be anything
+        ([thumbnail(), b"torn"], False),
+    ],
+)
+def test_a_few_small_jpegs_need_no_thread(files: list[bytes | None], *, is_light: bool) -> None:
+    decoders = Decoders(1, on_decoded=lambda _: None)
+    decoders.close()
+
+    with nullcontext() if is_light else pytest.raises(RuntimeError, match="after shutdown"):
+        outcomes = asyncio.run(decoders.decode(files, SIZE))
+        assert [outcome is not None for outcome in outcomes] == [content is not None for content in files]
