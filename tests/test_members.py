@@ -217,7 +217,11 @@ def test_a_product_on_a_threshold_goes_the_same_way_in_both() -> None:
     trees = fit_trees(
         csr_matrix(table), targets, np.ones((400, 1), np.float32), base=np.zeros(1, np.float32), seed=0, n_threads=1
     )
-    batch = {"numbers": torch.from_numpy(table), "category_ids": torch.zeros(400, 1, dtype=torch.int64)}
+    batch = {
+        "numbers": torch.from_numpy(table),
+        "category_ids": torch.zeros(400, 1, dtype=torch.int64),
+        "present": torch.ones(400, len(MODALITIES)),
+    }
 
     with torch.no_grad():
         member = trees.member(1)(batch).numpy()

@@ -26,10 +26,11 @@ class TextConvolution(nn.Module):
         A window may reach beyond the text's end, where it sees zeros: so padding changes nothing.
         """
         across = words.transpose(1, 2)
-        real = (token_ids != PADDING).unsqueeze(1)
+        real = (token_ids > PADDING).unsqueeze(1)
         pooled = []
         for kernel, convolution in zip(KERNELS, self.filters, strict=True):
-            response = torch.relu(convolution(nn.functional.pad(across, (0, kernel - 1))))
+            wide = nn.functional.pad(across, (0, kernel - 1)) if kernel > 1 else across
+            response = torch.relu(convolution(wide))
             pooled.append((response * real).amax(2))
         return torch.cat(pooled, dim=1)
 

@@ -22,5 +22,5 @@ class TextRecurrence(nn.Module):
         """Word vectors (n, n_tokens, width) to (n, n_features), within [0, 1]."""
         start = torch.zeros(1, words.shape[0], self.n_features)
         states, _ = self.unit(words[:, :MAX_STEPS], start)
-        real = (token_ids[:, :MAX_STEPS] != PADDING).unsqueeze(2)
+        real = (token_ids[:, :MAX_STEPS] > PADDING).unsqueeze(2)
         return torch.relu(states * real).amax(1)

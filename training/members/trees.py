@@ -18,6 +18,7 @@ from scipy.sparse import csr_matrix, hstack
 from torch import Tensor, nn
 
 from service.features.encoder import EncodedProduct
+from training.members.image_rows import nothing
 
 PARAMETERS: dict[str, Any] = {
     "objective": "binary",
@@ -90,8 +91,8 @@ class TreeMember(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits, (n, n_classes)."""
-        flags = torch.zeros(batch["numbers"].shape[0], self.n_categories)
-        flags = flags.scatter(1, batch["category_ids"], torch.ones_like(batch["category_ids"], dtype=torch.float32))
+        ids = batch["category_ids"]
+        flags = nothing(batch["present"], self.n_categories).scatter(1, ids, (ids >= 0).float())
         features = torch.cat([flags[:, 1:], batch["numbers"]], dim=1)  # id 0 is padding
         if not self.forest.roots:
             return self.base.expand(features.shape[0], -1)
