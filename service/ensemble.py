@@ -185,7 +185,7 @@ def _modalities_read(manifest: Manifest) -> NDArray[np.float32]:
 
 
 def _as_probabilities(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    lowest, highest = values.min(), values.max()
+    lowest, highest = np.minimum.reduce(values, axis=None), np.maximum.reduce(values, axis=None)
     if not (lowest >= -PROBABILITY_SLACK and highest <= 1 + PROBABILITY_SLACK):  # so it is with a NaN among them
         raise UnusablePrediction("the graph gave a probability that is not in [0, 1]")
     return values if lowest >= 0 and highest <= 1 else np.clip(values, 0.0, 1.0)

@@ -100,7 +100,7 @@ class Served:
         self._ensemble = Ensemble(bundle, device=shared.device)
         self._bundle = ServedBundle.of(self.manifest)
         self._members = [member.name for member in self.manifest.members]
-        self._member_weights = np.asarray([member.weights for member in self.manifest.members], dtype=np.float64)
+        self._member_weights = np.asarray([member.weights for member in self.manifest.members], dtype=np.float32)
         self._traffic = TrafficWatch(self.manifest, shared.metrics.traffic)
         self._is_retired = False
 

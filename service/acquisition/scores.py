@@ -152,7 +152,7 @@ def uncertainty(probabilities: ArrayLike, thresholds: ArrayLike) -> Float:
     (n_products, n_classes), in bits, 1 exactly at the threshold, 0 at 0 and 1, continuous between.
     """
     p = np.asarray(probabilities, dtype=np.float64)
-    t = np.clip(np.asarray(thresholds, dtype=np.float64), _EDGE, 1.0 - _EDGE)
+    t = np.minimum(np.maximum(np.asarray(thresholds, dtype=np.float64), _EDGE), 1.0 - _EDGE)
     yes, no = p * (1.0 - t), (1.0 - p) * t  # odds of sigmoid(logit p - logit t), finite at p = 0 and p = 1
     return binary_entropy(yes / (yes + no)).astype(np.float64, copy=False)
 
@@ -179,7 +179,7 @@ def disagreement(member_probabilities: ArrayLike, present: NDArray[np.bool_], we
     safe_totals = np.where(totals > 0.0, totals, p.dtype.type(1))
     consensus = np.minimum(_weighted_sum(shares, p) / safe_totals, 1.0)  # rounding can pass 1
     expected_entropy = _weighted_sum(shares, binary_entropy(p)) / safe_totals
-    divergence = np.clip(binary_entropy(consensus) - expected_entropy, 0.0, 1.0)
+    divergence = np.minimum(np.maximum(binary_entropy(consensus) - expected_entropy, 0.0), 1.0)
     return np.where(votes @ (shares > 0.0) > 1.0, divergence, 0.0).astype(np.float64, copy=False)
 
 

@@ -18,6 +18,8 @@ from service.features.categorical import CategoricalEncoding, category_ids
 from service.features.numerical import NumericalEncoding, no_numbers, numbers
 from service.features.text import TextEncoder, TextEncoding
 
+BLACK = np.zeros((1, 32, 32, 3), dtype=np.uint8)  # a picture that nobody reads; no encoder takes less
+
 
 class Encoding(Frozen):
     """All that encoding needs beside the fields; travels in the bundle as `encoding.json`."""
@@ -108,8 +110,9 @@ def images_of(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The pictures that there are and the rows of their products, as `collate` says."""
     rows = [row for row, image in enumerate(images) if image is not None]
-    pictures = np.stack([image for image in images if image is not None] or [_black()])
-    return pictures, np.asarray(rows or [len(images)], dtype=np.int64)
+    if not rows:
+        return BLACK, np.asarray([len(images)], dtype=np.int64)
+    return np.stack([image for image in images if image is not None]), np.asarray(rows, dtype=np.int64)
 
 
 def _padded(rows: Sequence[Sequence[float]], dtype: type[np.generic]) -> NDArray[Any]:
@@ -118,7 +121,3 @@ def _padded(rows: Sequence[Sequence[float]], dtype: type[np.generic]) -> NDArray
     for row, values in enumerate(rows):
         padded[row, : len(values)] = values
     return padded
-
-
-def _black() -> NDArray[np.uint8]:
-    return np.zeros((32, 32, 3), dtype=np.uint8)  # no encoder takes less
