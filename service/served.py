@@ -23,7 +23,7 @@ from service.batcher import Batcher
 from service.bundles.bundle import Manifest, read_bundle
 from service.cohort_keeper import CohortKeeper
 from service.contracts import Predictions
-from service.decoding import Decoders, Pixels
+from service.decoding import Decoders, Outcome, Pixels
 from service.ensemble import Device, Ensemble
 from service.features.batch_encoder import BatchEncoder
 from service.features.encoder import Encoder, collate
@@ -47,14 +47,14 @@ Pictured = tuple[Record, Pixels | None]  # a product as it waits for labelling, 
 
 @dataclass(frozen=True, slots=True)
 class ScoredFiles:
-    """What is said about some products, and why the images of some could not be decoded."""
+    """What is said about some products, and what became of their images."""
 
     scored: Scored
-    faults: Sequence[str | None]
+    outcomes: Sequence[Outcome]
 
     def rows(self, start: int, stop: int) -> ScoredFiles:
         """The part for the products from `start` up to, not including, `stop`."""
-        return ScoredFiles(self.scored.rows(start, stop), self.faults[start:stop])
+        return ScoredFiles(self.scored.rows(start, stop), self.outcomes[start:stop])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +111,16 @@ class Served:
         if not images:
             return await self._pictured.submit([(record, None) for record in records]), {}
         products = [(record, images.get(index)) for index, record in enumerate(records)]
+        outcomes = self._shared.decoders.decode_light([content for _, content in products], self._image_size)
+        if outcomes is not None:
+            return await self._pictured.submit(self._decoded(products, outcomes)), _faults(outcomes)
         n_at_once = N_DECODED * self._shared.decoders.n_threads  # no more: other requests have images too
         seen = [
             part
             for start in range(0, len(products), n_at_once)
             for part in await self._files.submit(products[start : start + n_at_once])
         ]
-        faults = enumerate(fault for part in seen for fault in part.faults)
-        return [part.scored for part in seen], {index: fault for index, fault in faults if fault is not None}
+        return [part.scored for part in seen], _faults([outcome for part in seen for outcome in part.outcomes])
 
     def publish(self) -> None:
         """Count what was classified since the last time; to be called now and then."""
@@ -148,13 +150,16 @@ class Served:
 
     async def _decode_and_run(self, products: Sequence[Filed]) -> ScoredFiles:
         outcomes = await self._shared.decoders.decode([content for _, content in products], self._image_size)
-        faults = [outcome if isinstance(outcome, str) else None for outcome in outcomes]
+        (scored,) = await self._pictured.submit(self._decoded(products, outcomes))
+        return ScoredFiles(scored, outcomes)
+
+    def _decoded(self, products: Sequence[Filed], outcomes: Sequence[Outcome]) -> list[Pictured]:
+        """Products as they go on to the graph and wait for labelling."""
         records = [record for record, _ in products]
         if self._shared.keeper is not None:  # else nothing waits for labelling
-            records = to_be_kept(products, faults, self.manifest.fields.image)
+            records = to_be_kept(products, outcomes, self.manifest.fields.image)
         pixels = [None if isinstance(outcome, str) else outcome for outcome in outcomes]
-        (scored,) = await self._pictured.submit(list(zip(records, pixels, strict=True)))
-        return ScoredFiles(scored, faults)
+        return list(zip(records, pixels, strict=True))
 
     async def _run(self, products: Sequence[Pictured]) -> Scored:
         started = perf_counter()
@@ -214,20 +219,25 @@ class Served:
         return predictions
 
 
-def to_be_kept(products: Sequence[Filed], faults: Sequence[str | None], image_field: str | None) -> list[Record]:
+def _faults(outcomes: Sequence[Outcome]) -> dict[int, str]:
+    """Why images could not be decoded, by position."""
+    return {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, str)}
+
+
+def to_be_kept(products: Sequence[Filed], outcomes: Sequence[Outcome], image_field: str | None) -> list[Record]:
     """The products as they may wait for labelling: with the image that was classified, also if it came by its URL.
 
     Without one that nobody can see, or that is too large to keep.
 
     Parameters
     ----------
-    faults : why the image of each cannot be decoded, None where it can
+    outcomes : what became of the image of each
     """
     if not image_field:
         return [record for record, _ in products]
     return [
-        _with_its_image(record, content, image_field, is_readable=fault is None)
-        for (record, content), fault in zip(products, faults, strict=True)
+        _with_its_image(record, content, image_field, is_readable=not isinstance(outcome, str))
+        for (record, content), outcome in zip(products, outcomes, strict=True)
     ]
 
 

