@@ -165,6 +165,18 @@ def test_a_newly_loaded_bundle_answers_from_then_on(backend: Backend, tmp_path: 
     assert backend.number("winnow_model_info", version="tiny-2", taxonomy=_taxonomy(backend)) == 1
 
 
+def test_no_answer_can_be_taken_for_a_page(client: TestClient) -> None:
+    answers = [
+        post(client, EXAMPLE),
+        post(client, {"title": "without an id"}),
+        client.post("/classify", content=b"x" * 10),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 422, 415]
+    assert {answer.headers["x-content-type-options"] for answer in answers} == {"nosniff"}
+    assert not any("content-security-policy" in answer.headers for answer in answers)
+
+
 def test_requests_products_and_images_are_counted(client: TestClient, backend: Backend) -> None:
     post(client, EXAMPLE, EXAMPLE)
     post(client, {**EXAMPLE, "image": "aGVsbG8="})

@@ -24,6 +24,15 @@ def test_pages_get_a_policy_that_lets_nothing_foreign_in() -> None:
     assert exchange.headers["referrer-policy"] == "no-referrer"
 
 
+def test_answers_for_programs_alone_come_without() -> None:
+    exchange = Exchange([{"type": "http.request", "body": b""}])
+    bare = PageHeaders(answer_ok, bare={"/classify"})
+
+    asyncio.run(bare(scope(path="/classify"), exchange.receive, exchange.send))
+
+    assert "content-security-policy" not in exchange.headers
+
+
 def test_a_header_that_the_application_set_is_kept() -> None:
     async def own(_: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"Referrer-Policy", b"origin")]})
