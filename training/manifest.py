@@ -23,7 +23,7 @@ from training.export import EnsembleModule, export_graph, run_module
 
 N_GOLDEN = 24
 N_EXAMPLES = 50  # products among which the example is chosen
-LIBRARIES = ("torch", "lightgbm", "numpy", "scipy", "scikit-learn", "onnx", "pillow")
+LIBRARIES = ("torch", "lightgbm", "numpy", "scipy", "scikit-learn", "onnx", "pillow", "simplejpeg")
 
 
 def member_cards(data: Prepared, committee: Committee, calibration: Calibration) -> tuple[MemberCard, ...]:
