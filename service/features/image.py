@@ -67,12 +67,21 @@ def decode_image(content: bytes, size: int, room: Room | None = None) -> NDArray
     room = room or Room()
     sides = small_jpeg_sides(content)
     if sides is not None:
-        fitted = _fitting(sides, size)
         with room.held(sides[0] * sides[1] * PIXEL_BYTES):
-            pixels = decode_small_jpeg(content, sides, at_least=fitted)
+            pixels = decode_small(content, sides, size)
             if pixels is not None:
-                return _fitted(Image.fromarray(pixels), fitted, size)
+                return pixels
     return _decoded_by_pillow(content, size, room)
+
+
+def decode_small(content: bytes, sides: Sides, size: int) -> NDArray[np.uint8] | None:
+    """The same of a small JPEG, whose sides are known; None if it has any fault."""
+    fitted = _fitting(sides, size)
+    pixels = decode_small_jpeg(content, sides, at_least=fitted)
+    if pixels is None:
+        return None
+    height, width, _ = pixels.shape
+    return _fitted(Image.frombytes("RGB", (width, height), pixels), fitted, size)
 
 
 def _decoded_by_pillow(content: bytes, size: int, room: Room) -> NDArray[np.uint8]:
@@ -152,11 +161,11 @@ def _fitting(sides: Sides, size: int) -> Sides:
 def _fitted(image: Image.Image, fitted: Sides, size: int) -> NDArray[np.uint8]:
     """An RGB image scaled to sides that fit, in the middle of a white square."""
     flat = image.resize(fitted, Image.Resampling.BILINEAR)
-    if fitted == (size, size):
-        return np.asarray(flat, dtype=np.uint8)
-    canvas = Image.new("RGB", (size, size), BACKGROUND)
-    canvas.paste(flat, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
-    return np.asarray(canvas, dtype=np.uint8)
+    if fitted != (size, size):
+        canvas = Image.new("RGB", (size, size), BACKGROUND)
+        canvas.paste(flat, ((size - fitted[0]) // 2, (size - fitted[1]) // 2))
+        flat = canvas
+    return np.frombuffer(flat.tobytes(), dtype=np.uint8).reshape(size, size, 3)
 
 
 def _shrunk(image: Image.Image, factor: int) -> Image.Image:
