@@ -19,6 +19,7 @@ from service.features.jpeg import Sides, small_jpeg_sides
 
 LIGHT_PIXELS = 100_000  # of a request's JPEGs: decoding takes a millisecond, and a third less here than in a thread
 LIGHT_BYTES = 30_000  # hardly any with so few pixels are larger, and reading the header of one that is has its price
+IN_SCANS = b"\xff\xc2"  # marks a progressive JPEG: a small file can ask for hundreds of scans
 
 Pixels = NDArray[np.uint8]
 Outcome = Pixels | str | None  # of an image: its pixels, why there are none, or None where there was no image
@@ -41,7 +42,7 @@ class Decoders:
     async def decode(self, contents: Sequence[bytes | None], size: int) -> list[Outcome]:
         """What becomes of some image files; `size` is the side of the square that each becomes."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._decoded, contents, size, self._room)
+        return await loop.run_in_executor(self._threads, self._decoded, contents, size)
 
     def decode_light(self, contents: Sequence[bytes | None], size: int) -> list[Outcome] | None:
         """The same at once, of what is known to take no longer than a millisecond; else None."""
@@ -57,9 +58,9 @@ class Decoders:
         """Stop the threads after the images that they are at."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _decoded(self, contents: Sequence[bytes | None], size: int, room: Room) -> list[Outcome]:
+    def _decoded(self, contents: Sequence[bytes | None], size: int) -> list[Outcome]:
         started = perf_counter()
-        outcomes = [None if content is None else _outcome(content, size, room) for content in contents]
+        outcomes = [None if content is None else _outcome(content, size, self._room) for content in contents]
         self._on_decoded(perf_counter() - started)
         return outcomes
 
@@ -67,7 +68,7 @@ class Decoders:
 def _sides_if_light(contents: Sequence[bytes | None]) -> dict[int, Sides] | None:
     """Width and height of the files, by place; None if some file may take long."""
     files = {place: content for place, content in enumerate(contents) if content is not None}
-    if sum(map(len, files.values())) > LIGHT_BYTES:
+    if sum(map(len, files.values())) > LIGHT_BYTES or any(IN_SCANS in content for content in files.values()):
         return None
     found = {place: small_jpeg_sides(content) for place, content in files.items()}
     sides = {place: one for place, one in found.items() if one is not None}

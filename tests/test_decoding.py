@@ -21,6 +21,12 @@ def picture(shade: int, width: int = 40, height: int = 24, *, file_format: str =
     return buffer.getvalue()
 
 
+def in_scans() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 24), (200, 30, 90)).save(buffer, "JPEG", progressive=True)
+    return buffer.getvalue()
+
+
 def thumbnail(width: int = 40, height: int = 24) -> bytes:
     return picture(7, width, height, file_format="JPEG")
 
@@ -58,6 +64,7 @@ def test_images_of_batches_at_once_come_back_to_their_places() -> None:
         ([thumbnail(400, 250), thumbnail(1, 1)], False),  # too many pixels together
         ([thumbnail(), picture(7)], False),  # a PNG may be anything
         ([thumbnail(), b"torn"], False),
+        ([in_scans()], False),  # of which there may be hundreds
     ],
 )
 def test_a_few_small_jpegs_are_decoded_at_once(files: list[bytes | None], *, is_light: bool) -> None:
