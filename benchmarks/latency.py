@@ -19,8 +19,8 @@ from rich.table import Table
 
 from benchmarks.classify import CONCURRENCY, N_PRODUCTS, bundle_home, posted
 from benchmarks.contenders import WINNOW
-from benchmarks.load import run_load
-from benchmarks.open_load import OpenLoad, run_open_load
+from benchmarks.load import Load, run_load
+from benchmarks.open_load import run_open_load
 from benchmarks.servers import ROOT, Server, apart, bentoml_home
 from service.bundles.bundle_store import BundleStore
 from training.catalogues.catalogue import open_catalogue
@@ -58,10 +58,10 @@ Figures = tuple[float, float, float, float, float]  # rate, goodput, p50, p99, r
 def _round(server: Server, requests: Sequence[bytes], n_requests: int, seconds: float, seed: int) -> dict[str, Figures]:
     found: dict[str, Figures] = {}
     alone = run_load(server.port, requests, n_requests=min(400, n_requests), concurrency=1)
-    found["one at a time"] = _closed(alone.requests_per_second, alone.percentile(0.5), alone.percentile(0.99))
+    found["one at a time"] = _figures(alone, alone.requests_per_second)
     full = run_load(server.port, requests, n_requests=n_requests, concurrency=CONCURRENCY)
     capacity = full.requests_per_second
-    found["capacity, 64 connections"] = _closed(capacity, full.percentile(0.5), full.percentile(0.99))
+    found["capacity, 64 connections"] = _figures(full, capacity)
     for name, share in (
         ("a tenth of capacity", 0.1),
         ("half of capacity", 0.5),
@@ -69,17 +69,13 @@ def _round(server: Server, requests: Sequence[bytes], n_requests: int, seconds: 
         ("a tenth, after that burst", 0.1),
     ):
         load = run_open_load(server.port, requests, rate=share * capacity, seconds=seconds, seed=seed)
-        found[name] = _open(load, share * capacity)
+        found[name] = _figures(load, share * capacity)
     return found
 
 
-def _closed(rate: float, p50: float, p99: float) -> Figures:
-    return rate, rate, p50 * 1e3, p99 * 1e3, 0.0
-
-
-def _open(load: OpenLoad, rate: float) -> Figures:
-    refused = 1 - load.statuses[200] / load.statuses.total()
-    return rate, load.goodput, load.percentile(0.5) * 1e3, load.percentile(0.99) * 1e3, 100 * refused
+def _figures(load: Load, rate: float) -> Figures:
+    refused = load.n_failed / load.statuses.total()
+    return rate, load.requests_per_second, load.percentile(0.5) * 1e3, load.percentile(0.99) * 1e3, 100 * refused
 
 
 def _table(n_rounds: int, seconds: float) -> Table:

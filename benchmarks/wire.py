@@ -25,7 +25,7 @@ class Exchange:
     Parameters
     ----------
     due : seconds of `time.perf_counter` from which the request on its way is timed
-    status : of the answer, 0 until it is complete
+    status : of the last answer, 0 while one is on its way
     stays : whether the server takes another request after it
     """
 
@@ -107,9 +107,9 @@ class Wire:
             select.select([self._poller], [], [], max(0.0, until - time.perf_counter()))
         for descriptor, _ in self._poller.poll(-1 if until is None else 0):
             exchange = self._all[descriptor]
-            if exchange in self._idle:
+            if exchange.status:  # the server has waited long enough for another request
                 self._idle.remove(exchange)
-                self._close(exchange)  # the server has waited long enough for another request
+                self._close(exchange)
                 continue
             exchange.read()
             if exchange.status:
