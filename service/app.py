@@ -38,8 +38,8 @@ from service.telemetry.metrics import Metrics
 from service.telemetry.metrics_directory import join_directory, open_directory
 from service.worker import Worker, make_worker, running
 
-# BentoML answers these, for all its workers; everything else is ours and passes it by.
 METRICS = "/metrics"
+# BentoML answers these, for all its workers; everything else is ours and passes it by.
 BENTOML_ROUTES = frozenset({METRICS, "/livez", "/readyz", "/healthz", "/schema.json"})
 
 CLASSIFY = "/classify"

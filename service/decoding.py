@@ -30,7 +30,7 @@ class Decoders:
 
     Parameters
     ----------
-    on_decoded : told the seconds of each turn, in its thread
+    on_decoded : told the seconds of each turn, and of what is decoded without one, where it is decoded
     """
 
     def __init__(self, n_threads: int, *, on_decoded: Callable[[float], None]) -> None:

@@ -125,7 +125,7 @@ def export_graph(module: EnsembleModule, products: Sequence[EncodedProduct]) -> 
     batch = as_batch(products)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # torch warns of this exporter's age, and of the recurrent unit's initial state, which is given
+        # torch warns of this exporter's age, and of the recurrent unit's initial state, which `_lean` takes out
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),

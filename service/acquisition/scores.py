@@ -129,7 +129,7 @@ def binary_entropy(probabilities: ArrayLike) -> Floating:
 def _floating(values: ArrayLike) -> Floating:
     """As they are in single precision, which is what a graph gives and takes half the time, else in double."""
     given = np.asarray(values)
-    return given if given.dtype == np.float32 else given.astype(np.float64)
+    return given if given.dtype == np.float32 else given.astype(np.float64, copy=False)
 
 
 def _x_log2_x(x: Floating) -> Floating:
@@ -172,11 +172,10 @@ def disagreement(member_probabilities: ArrayLike, present: NDArray[np.bool_], we
 
     Source: Houlsby et al. 2011, arXiv:1112.5745; Beluch et al. 2018.
     """
-    given = _floating(member_probabilities)
-    p = np.where(present[:, :, None], given, given.dtype.type(0))
+    p = np.where(present[:, :, None], _floating(member_probabilities), 0.0)
     votes, shares = present.astype(p.dtype), np.asarray(weights, dtype=p.dtype)
     totals = votes @ shares
-    safe_totals = np.where(totals > 0.0, totals, p.dtype.type(1))
+    safe_totals = np.where(totals > 0.0, totals, 1.0)
     consensus = np.minimum(_weighted_sum(shares, p) / safe_totals, 1.0)  # rounding can pass 1
     expected_entropy = _weighted_sum(shares, binary_entropy(p)) / safe_totals
     divergence = np.minimum(np.maximum(binary_entropy(consensus) - expected_entropy, 0.0), 1.0)

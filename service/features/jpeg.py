@@ -1,4 +1,4 @@
-"""Small JPEGs by libjpeg-turbo itself, in a third of the time: Pillow reads their markers in Python.
+"""Small JPEGs by libjpeg-turbo itself, in half of the time: Pillow reads their markers in Python.
 
 They are decoded at the least of its sizes that is large enough, of which Pillow knows every second or fewer. Larger
 files, and whatever is not quite in order, are left to `service.features.image`.

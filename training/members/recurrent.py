@@ -20,7 +20,6 @@ class TextRecurrence(nn.Module):
 
     def forward(self, words: Tensor, token_ids: Tensor) -> Tensor:
         """Word vectors (n, n_tokens, width) to (n, n_features), within [0, 1]."""
-        start = torch.zeros(1, words.shape[0], self.n_features)
-        states, _ = self.unit(words[:, :MAX_STEPS], start)
+        states, _ = self.unit(words[:, :MAX_STEPS])
         real = (token_ids[:, :MAX_STEPS] > PADDING).unsqueeze(2)
         return torch.relu(states * real).amax(1)
