@@ -1,8 +1,7 @@
 """Sends requests over keep-alive connections and takes answers, in one thread and with little in between.
 
-A generator that takes as long over a request as the server does measures itself: answers that are written together
-are read one after the other, and a client that lags keeps a server's batches small. When to send is left to
-`benchmarks.load` and `benchmarks.open_load`.
+What a generator takes over a request is in every latency it measures, several times where answers are written together
+and read one after the other. When to send is left to `benchmarks.load` and `benchmarks.open_load`.
 """
 
 from __future__ import annotations
